@@ -1,1 +1,4 @@
-
+//! bygone: backups as a filesystem.
+//!
+//! The code map, each layer above those that it may import from:
+pub mod base;
