@@ -1,0 +1,74 @@
+//! Where objects live: a narrow trait, its implementations, and decorators that add behaviour to any of them.
+//!
+//! Invariants: an object appears whole or not at all, is never changed once it is there, and its name is never given
+//! to another content. The config alone may be replaced, by an explicit upgrade. Names are relative, of components
+//! that need no quoting anywhere; a store knows nothing of what objects mean.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+
+use crate::base::Result;
+
+/// What an object is made from. It can be read again from its start, so that a failed upload can be repeated.
+#[derive(Debug, Clone, Copy)]
+pub enum Body<'a> {
+    /// Bytes in memory, in pieces that follow one another.
+    Bytes(&'a [&'a [u8]]),
+    /// A file from its first byte to its last.
+    File(&'a File),
+}
+
+/// One object in a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its whole name, such as `points/2026-11-23T03-17-19Z-1f3a9c2e`.
+    pub name: String,
+    /// Its length in bytes.
+    pub length: u64,
+}
+
+/// A place that keeps objects. All of it may be called from any thread.
+pub trait Store: Send + Sync {
+    /// The whole object.
+    ///
+    /// # Errors
+    /// Missing, denied, unreachable or failed, like those of all the others. The message names the object.
+    fn get(&self, name: &str) -> Result<Vec<u8>>;
+
+    /// The bytes `range` of an object, exactly so many: a range that leaves the object is corrupt, since whoever
+    /// asks knows from the repository how long it must be.
+    fn get_range(&self, name: &str, range: Range<u64>) -> Result<Vec<u8>>;
+
+    /// The last bytes of an object, at most `length` of them, and the object's whole length.
+    fn get_tail(&self, name: &str, length: u64) -> Result<(Vec<u8>, u64)>;
+
+    /// Writes a new object, durably: when it returns, the object is there whole and survives a power cut.
+    ///
+    /// # Errors
+    /// Exists, if the name is taken and the store can tell; the object that is there is not touched.
+    fn put_new(&self, name: &str, body: Body<'_>) -> Result<()>;
+
+    /// All objects whose names begin with `prefix` (which ends in a slash, or is empty for all) and sort at or after
+    /// `from`, in order of names. Nothing at all is no error.
+    fn list(&self, prefix: &str, from: &str) -> Result<Vec<Listed>>;
+
+    /// Removes an object. One that is not there is no error: another may have removed it.
+    fn delete(&self, name: &str) -> Result<()>;
+
+    /// How a person names this place, without credentials: for messages.
+    fn location(&self) -> String;
+}
+
+impl Body<'_> {
+    /// How many bytes the object will have.
+    ///
+    /// # Errors
+    /// The file's length cannot be read.
+    pub fn length(&self) -> io::Result<u64> {
+        match self {
+            Self::Bytes(pieces) => Ok(pieces.iter().map(|piece| piece.len() as u64).sum()),
+            Self::File(file) => Ok(file.metadata()?.len()),
+        }
+    }
+}
