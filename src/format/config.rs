@@ -146,8 +146,7 @@ impl Chunking {
         let bytes = u32::try_from(average)
             .ok()
             .filter(|_| {
-                average >= CHUNK_STEP_BYTES
-                    && average <= Self::AVERAGE_BYTES_MAX
+                (CHUNK_STEP_BYTES..=Self::AVERAGE_BYTES_MAX).contains(&average)
                     && average.is_multiple_of(CHUNK_STEP_BYTES)
             })
             .ok_or_else(|| {

@@ -78,10 +78,10 @@ impl From<PathText> for PathBuf {
 
 /// One path.
 pub(super) mod path {
-    use super::{Deserialize, Deserializer, PathBuf, PathText, Serialize, Serializer};
+    use super::{Deserialize, Deserializer, Path, PathBuf, PathText, Serialize, Serializer};
 
-    pub fn serialize<S: Serializer>(path: &PathBuf, serializer: S) -> Result<S::Ok, S::Error> {
-        PathText::from(path.as_path()).serialize(serializer)
+    pub fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+        PathText::from(path).serialize(serializer)
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
