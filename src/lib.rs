@@ -4,4 +4,5 @@
 pub mod base;
 pub mod cli;
 pub mod format;
+pub mod ops;
 pub mod store;
