@@ -191,8 +191,10 @@ class Kopia(Contender):
         return [self.binary, "snapshot", "create", "--no-progress", corpus]
 
     def mount_command(self, point):
-        listed = subprocess.run([self.binary, "snapshot", "list", "--json"], capture_output=True, check=True,
+        listed = subprocess.run([self.binary, "snapshot", "list", "--json"], capture_output=True, check=False,
                                 env=self.environment())
+        if listed.returncode != 0:
+            raise Failed(f"kopia lists no snapshots: {listed.stderr.decode(errors='replace').strip()}")
         newest = max(json.loads(listed.stdout), key=lambda snapshot: snapshot["startTime"])
         return [self.binary, "mount", newest["rootEntry"]["obj"], point]
 

@@ -162,7 +162,9 @@ def whole(samples, base, machine):
     corpus = samples.corpus
     parts = [
         f"Corpus: {corpus['files']:,} files, {corpus['bytes'] / MIB:,.0f} MiB. {machine}. Rounds: {samples.rounds}.",
-        medians_table(samples), spread_table(samples)]
+        medians_table(samples)]
+    if samples.rounds > 1:
+        parts.append(spread_table(samples))
     if base is not None:
         parts += ["Above 1, bygone is ahead; for sizes, smaller is better.", ratios_table(samples, base),
                   aims(samples, base)]
