@@ -5,4 +5,5 @@ pub mod base;
 pub mod cli;
 pub mod format;
 pub mod ops;
+pub mod seal;
 pub mod store;
