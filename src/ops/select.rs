@@ -95,7 +95,10 @@ fn parse_latest(text: &str) -> Option<usize> {
         back => {
             let digits = back.strip_prefix('~')?;
             // `parse` takes a sign, which has no meaning here.
-            digits.bytes().all(|byte| byte.is_ascii_digit()).then_some(())?;
+            digits
+                .bytes()
+                .all(|byte| byte.is_ascii_digit())
+                .then_some(())?;
             digits.parse().ok()
         }
     }
@@ -110,7 +113,10 @@ pub fn resolve(
     points: &[Arc<Point>],
     filter: &PointFilter,
 ) -> Result<Arc<Point>> {
-    let wanted: Vec<&Arc<Point>> = points.iter().filter(|point| filter.matches(point)).collect();
+    let wanted: Vec<&Arc<Point>> = points
+        .iter()
+        .filter(|point| filter.matches(point))
+        .collect();
     match find(&spec.meaning, &wanted) {
         Found::One(point) => Ok(Arc::clone(point)),
         Found::Several(several) => Err(ambiguous(&spec.text, &several)),
@@ -189,6 +195,9 @@ fn unknown(spec: &PointSpec, all: &[Arc<Point>], wanted: &[&Arc<Point>]) -> Erro
             spec.text
         ));
     }
+    if wanted.is_empty() {
+        return usage("no point is selected: --host, --set, --path or --label leaves all out");
+    }
     let unfiltered: Vec<_> = all.iter().collect();
     if let Found::One(point) = find(&spec.meaning, &unfiltered) {
         return usage(format!(
@@ -197,7 +206,6 @@ fn unknown(spec: &PointSpec, all: &[Arc<Point>], wanted: &[&Arc<Point>]) -> Erro
         ));
     }
     match (&spec.meaning, wanted) {
-        (_, []) => usage("no point is selected: --host, --set, --path or --label leaves all out"),
         (Meaning::Latest(_), _) => usage(format!(
             "no point is {:?}: there are {}, so latest~{} is the oldest",
             spec.text,
@@ -253,7 +261,10 @@ fn near_matches(text: &str, points: &[&Arc<Point>]) -> Vec<String> {
 
 /// All names by which a person may know a point, time apart.
 fn names(point: &Point) -> impl Iterator<Item = String> {
-    let labels = point.labels.iter().map(|(key, value)| format!("{key}={value}"));
+    let labels = point
+        .labels
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"));
     [point.id.to_string(), point.id.short()]
         .into_iter()
         .chain(labels)
@@ -286,4 +297,184 @@ fn edit_distance(one: &str, other: &str) -> usize {
         }
     }
     row[other.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::tests::point;
+
+    /// Three nightly points: an old full, an incremental of the same host, one of another host.
+    fn points() -> Vec<Arc<Point>> {
+        let mut old = point("2026-11-20T21-00-00Z-1f3a9c2e");
+        old.labels.insert("why".into(), "upgrade".into());
+        let mut middle = point("2026-11-21T21-00-00Z-20261122");
+        middle.labels.insert("why".into(), "nightly".into());
+        let mut newest = point("2026-11-23T03-17-19Z-5b00c0de");
+        newest.host = "mars".into();
+        newest.labels.insert("why".into(), "nightly".into());
+        [old, middle, newest].map(Arc::new).into()
+    }
+
+    fn now() -> Zoned {
+        "2026-11-24T10:20:30[Europe/Berlin]".parse().unwrap()
+    }
+
+    fn resolve_text(text: &str, filter: &PointFilter) -> Result<String> {
+        resolve(&PointSpec::parse(text, &now()), &points(), filter)
+            .map(|point| point.id.to_string())
+    }
+
+    #[track_caller]
+    fn assert_means(text: &str, short: &str) {
+        let id = resolve_text(text, &PointFilter::default()).unwrap();
+        assert!(id.ends_with(short), "{text} means {id}");
+    }
+
+    #[track_caller]
+    fn refusal(text: &str, filter: &PointFilter) -> String {
+        let error = resolve_text(text, filter).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage);
+        error.to_string()
+    }
+
+    fn host(host: &str) -> PointFilter {
+        PointFilter {
+            host: Some(host.into()),
+            ..PointFilter::default()
+        }
+    }
+
+    #[test]
+    fn ids_and_short_ids_name_their_point() {
+        assert_means("2026-11-20T21-00-00Z-1f3a9c2e", "1f3a9c2e");
+        assert_means("1f3a9c2e", "1f3a9c2e");
+        assert_means(" 5b00c0de ", "5b00c0de");
+    }
+
+    #[test]
+    fn latest_counts_back_from_the_newest() {
+        assert_means("latest", "5b00c0de");
+        assert_means("latest~0", "5b00c0de");
+        assert_means("latest~2", "1f3a9c2e");
+        let message = refusal("latest~3", &PointFilter::default());
+        assert!(
+            message.contains("3 points, so latest~2 is the oldest"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_time_means_the_newest_point_at_or_before_it() {
+        assert_means("2026-11-20", "1f3a9c2e");
+        assert_means("2026-11-22", "20261122");
+        assert_means("2026-11-21T21:00:00Z", "20261122");
+        assert_means("2026-11-21T22:00", "20261122");
+        assert_means("2026-11-21T21:59:59", "1f3a9c2e");
+        assert_means("2026-11-23T04:17:19", "5b00c0de");
+        assert_means("yesterday", "5b00c0de");
+        assert_means("now", "5b00c0de");
+        assert_means("3 days ago", "1f3a9c2e");
+    }
+
+    #[test]
+    fn a_time_before_all_points_names_the_oldest() {
+        let message = refusal("2026-11-19", &PointFilter::default());
+        assert!(
+            message.contains("the oldest is 2026-11-20T21-00-00Z-1f3a9c2e"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn eight_digits_are_a_short_id_first_and_a_day_second() {
+        assert_means("20261122", "20261122");
+        assert_means("20261120", "1f3a9c2e");
+    }
+
+    #[test]
+    fn a_label_means_its_newest_point() {
+        assert_means("why=nightly", "5b00c0de");
+        assert_means("why=upgrade", "1f3a9c2e");
+        let message = refusal("why=upgrad", &PointFilter::default());
+        assert!(message.contains("near are why=upgrade"), "{message}");
+    }
+
+    #[test]
+    fn a_filter_narrows_what_every_form_can_mean() {
+        let moon = host("moon");
+        for (text, short) in [
+            ("latest", "20261122"),
+            ("now", "20261122"),
+            ("why=nightly", "20261122"),
+            ("latest~1", "1f3a9c2e"),
+        ] {
+            assert!(
+                resolve_text(text, &moon).unwrap().ends_with(short),
+                "{text}"
+            );
+        }
+        let message = refusal("5b00c0de", &moon);
+        assert!(message.contains("leaves it out"), "{message}");
+        let message = refusal("latest", &host("pluto"));
+        assert!(message.contains("leaves all out"), "{message}");
+    }
+
+    #[test]
+    fn a_short_id_of_two_points_is_refused_with_both() {
+        let mut points = points();
+        points.push(Arc::new(point("2026-11-24T00-00-00Z-1f3a9c2e")));
+        let spec = PointSpec::parse("1f3a9c2e", &now());
+        let error = resolve(&spec, &points, &PointFilter::default()).unwrap_err();
+        let message = error.to_string();
+        assert!(message.contains("stands for 2 points"), "{message}");
+        assert!(
+            message.contains("2026-11-20T21-00-00Z-1f3a9c2e, 2026-11-24T00-00-00Z-1f3a9c2e"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn an_unknown_name_is_refused_with_what_is_near() {
+        for (typed, near) in [
+            ("1f3a9c2f", "1f3a9c2e"),
+            ("1f3a", "1f3a9c2e"),
+            ("latst", "latest"),
+            ("2026-11-23T03-17", "2026-11-23T03-17-19Z-5b00c0de"),
+            (
+                "2026-11-23T03-17-19Z-5b00c0dd",
+                "2026-11-23T03-17-19Z-5b00c0de",
+            ),
+        ] {
+            let message = refusal(typed, &PointFilter::default());
+            assert!(
+                message.contains("near are") && message.contains(near),
+                "{message}"
+            );
+        }
+        let message = refusal("gibberish", &PointFilter::default());
+        assert!(message.contains("bygone points lists them"), "{message}");
+        for text in [
+            "",
+            "latest~",
+            "latest~-1",
+            "latest~+1",
+            "latest~99999999999999999999",
+        ] {
+            refusal(text, &PointFilter::default());
+        }
+    }
+
+    #[test]
+    fn a_repository_without_points_says_so() {
+        let error = resolve(&PointSpec::latest(), &[], &PointFilter::default()).unwrap_err();
+        assert!(error.to_string().contains("no points yet"));
+    }
+
+    #[test]
+    fn edits_are_counted() {
+        assert_eq!(edit_distance("kitten", "sitting"), 3);
+        assert_eq!(edit_distance("", "abc"), 3);
+        assert_eq!(edit_distance("same", "same"), 0);
+    }
 }
