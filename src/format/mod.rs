@@ -4,6 +4,7 @@
 //! their golden files.
 
 mod entry;
+pub mod run;
 
 pub use entry::{
     ChunkPlace, Content, EXTENT_LIST_SPAN, Entry, EntryFlags, Extent, ExtentList, FileType, Hint,
