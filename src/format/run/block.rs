@@ -504,8 +504,11 @@ mod tests {
             .collect()
     }
 
+    /// An entry's number, key and body.
+    type Met = (usize, Vec<u8>, Vec<u8>);
+
     /// All that a cursor meets, or the first error.
-    fn walk(mut cursor: BlockCursor) -> Result<Vec<(usize, Vec<u8>, Vec<u8>)>> {
+    fn walk(mut cursor: BlockCursor) -> Result<Vec<Met>> {
         let mut met = Vec::new();
         while cursor.advance()? {
             met.push((

@@ -73,22 +73,22 @@ pub fn filter_contains(plain: &[u8], hash: u64) -> Result<bool> {
         return Err(reader.corrupt("its segments do not fit its length"));
     }
     let mixed = mix(hash.wrapping_add(seed));
-    let first = (u128::from(mixed) * u128::from(segments) >> 64) as u32;
+    let first = ((u128::from(mixed) * u128::from(segments)) >> 64) as u32;
     let second = (first + segment) ^ ((mixed >> 18) as u32 & (segment - 1));
     let third = (first + 2 * segment) ^ (mixed as u32 & (segment - 1));
     let fingerprint = |index: u32| {
         let start = 2 * index as usize;
         u16::from_le_bytes([fingerprints[start], fingerprints[start + 1]])
     };
-    let expected = (mixed ^ mixed >> 32) as u16;
+    let expected = (mixed ^ (mixed >> 32)) as u16;
     Ok(expected == fingerprint(first) ^ fingerprint(second) ^ fingerprint(third))
 }
 
 /// MurmurHash3's 64-bit finalizer.
 fn mix(mut hash: u64) -> u64 {
-    hash = (hash ^ hash >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    hash = (hash ^ hash >> 33).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-    hash ^ hash >> 33
+    hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    hash ^ (hash >> 33)
 }
 
 #[cfg(test)]
