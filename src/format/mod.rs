@@ -10,6 +10,7 @@ mod features;
 mod json;
 mod point;
 mod record;
+pub mod run;
 mod tables;
 mod text;
 mod times;

@@ -112,6 +112,11 @@ impl TablesWriter {
 }
 
 impl Tables {
+    /// The tables of these ids, for a reader that keeps them elsewhere.
+    pub fn new(packs: Vec<PackId>, runs: Vec<RunId>) -> Self {
+        Self { packs, runs }
+    }
+
     /// Reads what `TablesWriter::encode` wrote.
     ///
     /// # Errors
