@@ -3,4 +3,5 @@
 //! The code map, each layer above those that it may import from:
 pub mod base;
 pub mod format;
+pub mod seal;
 pub mod store;
