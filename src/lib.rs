@@ -2,6 +2,7 @@
 //!
 //! The code map, each layer above those that it may import from:
 pub mod base;
+pub mod fetch;
 pub mod format;
 pub mod seal;
 pub mod store;

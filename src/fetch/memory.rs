@@ -204,7 +204,11 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::thread;
 
-    fn fetch(memory: &Memory<u64, u64>, key: u64, load: impl FnOnce() -> Result<u64>) -> Result<u64> {
+    fn fetch(
+        memory: &Memory<u64, u64>,
+        key: u64,
+        load: impl FnOnce() -> Result<u64>,
+    ) -> Result<u64> {
         match memory.claim(&key) {
             Claim::Ready(value) => Ok(value),
             Claim::Follow(flight) => flight.wait(),
