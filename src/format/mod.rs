@@ -3,9 +3,20 @@
 //! One file per section of the format page, `man/bygone-format.5`, which changes in the same commit as these and
 //! their golden files.
 
+mod config;
 mod entry;
+mod features;
+mod json;
+mod point;
+mod text;
 
+pub use config::{Chunking, Config, FORMAT_VERSION, SealMethod};
 pub use entry::{
     ChunkPlace, Content, EXTENT_LIST_SPAN, Entry, EntryFlags, Extent, ExtentList, FileType, Hint,
     INLINE_BYTES_MAX, KeyedRecord, Metadata, Record, Section, Xattr,
+};
+pub use features::Features;
+pub use json::{decode_json, encode_json};
+pub use point::{
+    FOOTER_IN_POINT_BYTES_MAX, Figures, Moment, PathMapping, Point, PointKind, RunReference,
 };
