@@ -1,0 +1,4 @@
+mod attributes;
+mod node;
+mod numbers;
+mod views;
