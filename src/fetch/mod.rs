@@ -27,6 +27,7 @@ use memory::Memory;
 use recover::Locations;
 
 pub use frame::ChunkBytes;
+pub use segmented::SegmentedCache;
 
 /// A sealed piece of a run.
 #[derive(Debug, Clone, Copy)]

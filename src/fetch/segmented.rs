@@ -14,7 +14,7 @@ const PROTECTED_PARTS: u64 = 4;
 const SEGMENT_PARTS: u64 = 5;
 
 /// One segmented LRU. The weights of its values are bytes.
-pub(super) struct SegmentedCache<K: Hash + Eq, V> {
+pub struct SegmentedCache<K: Hash + Eq, V> {
     probation: Segment<K, V>,
     protected: Segment<K, V>,
     bytes_max: u64,
@@ -28,7 +28,7 @@ struct Segment<K: Hash + Eq, V> {
 
 impl<K: Hash + Eq, V> SegmentedCache<K, V> {
     /// A cache that keeps values of `bytes_max` bytes together.
-    pub(super) fn new(bytes_max: u64) -> Self {
+    pub fn new(bytes_max: u64) -> Self {
         Self {
             probation: Segment::new(),
             protected: Segment::new(),
@@ -37,12 +37,12 @@ impl<K: Hash + Eq, V> SegmentedCache<K, V> {
     }
 
     /// Bytes kept now.
-    pub(super) fn bytes(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         self.probation.bytes + self.protected.bytes
     }
 
     /// The value of `key`, which becomes the one that leaves last.
-    pub(super) fn get(&mut self, key: &K) -> Option<&V> {
+    pub fn get(&mut self, key: &K) -> Option<&V> {
         if let Some((key, value, bytes)) = self.probation.remove(key) {
             self.protected.push(key, value, bytes);
             self.limit_protected();
@@ -56,15 +56,13 @@ impl<K: Hash + Eq, V> SegmentedCache<K, V> {
 
     /// Keeps `value`, which weighs `bytes`, and gives back what had to leave for it, so that the caller can free it
     /// without a lock. A value heavier than all the room comes straight back.
-    pub(super) fn insert(&mut self, key: K, value: V, bytes: u64) -> Vec<V> {
+    pub fn insert(&mut self, key: K, value: V, bytes: u64) -> Vec<V> {
         let mut leaving = Vec::new();
         if bytes > self.bytes_max {
             leaving.push(value);
             return leaving;
         }
-        for segment in [&mut self.probation, &mut self.protected] {
-            leaving.extend(segment.remove(&key).map(|(_, value, _)| value));
-        }
+        leaving.extend(self.remove(&key));
         while self.bytes() + bytes > self.bytes_max {
             let oldest = self
                 .probation
@@ -75,6 +73,15 @@ impl<K: Hash + Eq, V> SegmentedCache<K, V> {
         }
         self.probation.push(key, value, bytes);
         leaving
+    }
+
+    /// The value of `key`, which is not kept any longer.
+    pub fn remove(&mut self, key: &K) -> Option<V> {
+        let found = self
+            .protected
+            .remove(key)
+            .or_else(|| self.probation.remove(key));
+        found.map(|(_, value, _)| value)
     }
 
     fn limit_protected(&mut self) {
