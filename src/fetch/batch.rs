@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::base::{Error, PackId, Result, RunId};
-use crate::format::ChunkPlace;
+use crate::format::{ChunkPlace, pack_name, run_name};
 use crate::seal::{SEAL_OVERHEAD_BYTES, SealedKind};
 
 use super::frame::Frame;
@@ -206,14 +206,6 @@ impl Fetcher {
             Object::Pack(_) => Cached::Frame(Arc::new(Frame::new(plain))),
         })
     }
-}
-
-fn run_name(id: &RunId) -> String {
-    format!("manifests/{id}")
-}
-
-fn pack_name(id: &PackId) -> String {
-    format!("packs/{:02x}/{id}", id.0[0])
 }
 
 /// Splits pieces, which are in order of places, into those that one request brings. A piece of an impossible length

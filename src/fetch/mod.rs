@@ -24,7 +24,6 @@ use crate::seal::SealedKind;
 use batch::{PlaceKey, Wanted};
 use frame::Frame;
 use memory::Memory;
-use recover::Locations;
 
 pub use frame::ChunkBytes;
 pub use segmented::SegmentedCache;
@@ -61,7 +60,6 @@ pub struct Counters {
 pub struct Fetcher {
     repository: Arc<Repository>,
     memory: Memory<PlaceKey, Cached>,
-    locations: Locations,
     requests: AtomicU64,
     fetched_bytes: AtomicU64,
 }
@@ -79,7 +77,6 @@ impl Fetcher {
         Arc::new(Self {
             repository,
             memory: Memory::new(memory_bytes),
-            locations: Locations::default(),
             requests: AtomicU64::new(0),
             fetched_bytes: AtomicU64::new(0),
         })
@@ -219,3 +216,6 @@ impl Cached {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
