@@ -2,5 +2,6 @@
 //!
 //! The code map, each layer above those that it may import from:
 pub mod base;
+pub mod chunk;
 pub mod format;
 pub mod store;
