@@ -3,9 +3,33 @@
 //! One file per section of the format page, `man/bygone-format.5`, which changes in the same commit as these and
 //! their golden files.
 
+mod config;
 mod entry;
+mod extents;
+mod features;
+mod json;
+mod name;
+mod point;
+mod record;
+pub mod run;
+mod tables;
+mod text;
+mod times;
 
+pub use config::{Chunking, Config, FORMAT_VERSION, SealMethod};
 pub use entry::{
     ChunkPlace, Content, EXTENT_LIST_SPAN, Entry, EntryFlags, Extent, ExtentList, FileType, Hint,
     INLINE_BYTES_MAX, KeyedRecord, Metadata, Record, Section, Xattr,
 };
+pub use extents::{decode_extents, encode_extents};
+pub use features::Features;
+pub use json::{decode_json, encode_json};
+pub use name::{
+    CONFIG_NAME, INDEX_PREFIX, LEASES_PREFIX, PACKS_PREFIX, POINTS_PREFIX, RUNS_PREFIX, index_name,
+    lease_name, pack_name, point_name, run_name,
+};
+pub use point::{
+    FOOTER_IN_POINT_BYTES_MAX, Figures, Moment, PathMapping, Point, PointKind, RunReference,
+};
+pub use record::{decode_record, encode_record};
+pub use tables::{Tables, TablesWriter};

@@ -1,0 +1,90 @@
+//! Groups of arguments that several commands share.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::builder::{PathBufValueParser, TypedValueParser};
+
+/// What every command takes.
+#[derive(Debug, Args)]
+pub(super) struct GlobalArguments {
+    /// The repository: a folder on this machine
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "REPO",
+        env = "BYGONE_REPO",
+        hide_env_values = true,
+        value_parser = PathBufValueParser::new().try_map(repository_place),
+        help_heading = "Global options"
+    )]
+    pub repo: Option<PathBuf>,
+
+    /// Print JSON: one document, or one object a line where a command streams; warnings and errors too
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub json: bool,
+
+    /// Print only what was asked for, warnings and errors: no progress, no summary
+    #[arg(short, long, global = true, help_heading = "Global options")]
+    pub quiet: bool,
+
+    /// Print and log more; twice for details, three times for everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
+    pub verbose: u8,
+}
+
+/// Narrows which points a POINT argument can mean.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Which points")]
+pub struct PointFilterArguments {
+    /// Only points of this host
+    #[arg(long, value_name = "HOST")]
+    pub host: Option<String>,
+
+    /// Only points of this set
+    #[arg(long, value_name = "NAME")]
+    pub set: Option<String>,
+
+    /// Only points that hold this path, as recorded
+    #[arg(long, value_name = "PATH")]
+    pub path: Option<PathBuf>,
+
+    /// Only points with this label; all of them, if given several times
+    #[arg(long, value_name = "K=V", value_parser = parse_label)]
+    pub label: Vec<(String, String)>,
+}
+
+/// Reads a label, `K=V`: the key is not empty, the value may be and may contain `=`.
+///
+/// # Errors
+/// Says what was expected.
+pub fn parse_label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("expected a key and a value, as in K=V".to_owned()),
+    }
+}
+
+/// Refuses a place that is set and says nothing, rather than taking the working directory for it.
+fn repository_place(place: PathBuf) -> Result<PathBuf, &'static str> {
+    if place.as_os_str().as_encoded_bytes().trim_ascii().is_empty() {
+        Err("the repository's place is empty: name one, or unset BYGONE_REPO")
+    } else {
+        Ok(place)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_is_a_key_and_a_value() {
+        let label = |key: &str, value: &str| Ok((key.to_owned(), value.to_owned()));
+        assert_eq!(parse_label("why=upgrade"), label("why", "upgrade"));
+        assert_eq!(parse_label("a=b=c"), label("a", "b=c"));
+        assert_eq!(parse_label("a="), label("a", ""));
+        assert!(parse_label("=b").is_err() && parse_label("ab").is_err());
+    }
+}

@@ -1,0 +1,116 @@
+//! What every command is given: the repository's place, how to print, and what else comes from outside the library.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use etcetera::BaseStrategy;
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use super::arguments::GlobalArguments;
+use super::outcome;
+use super::output::Output;
+use super::progress::Progress;
+use crate::base::{Error, ErrorKind, Result};
+
+/// The surroundings of one run of a command.
+pub struct Context {
+    place: Option<PathBuf>,
+    output: Output,
+}
+
+impl Context {
+    /// What the global options say.
+    pub(super) fn new(global: &GlobalArguments) -> Self {
+        Self {
+            place: global.repo.clone(),
+            output: Output::new(global.json, global.quiet, global.verbose),
+        }
+    }
+
+    /// Where results, warnings and errors go.
+    pub fn output(&self) -> &Output {
+        &self.output
+    }
+
+    /// Was JSON asked for?
+    pub fn json(&self) -> bool {
+        self.output.is_json()
+    }
+
+    /// Should nothing be printed but what was asked for?
+    pub fn quiet(&self) -> bool {
+        self.output.is_quiet()
+    }
+
+    /// How often `-v` was given.
+    pub fn verbose(&self) -> u8 {
+        self.output.verbose()
+    }
+
+    /// Where the repository is, if that was said.
+    pub fn repository_place_if_any(&self) -> Option<&Path> {
+        self.place.as_deref()
+    }
+
+    /// Where the repository is.
+    ///
+    /// # Errors
+    /// Usage, if nobody said so.
+    pub fn repository_place(&self) -> Result<&Path> {
+        self.place.as_deref().ok_or_else(|| {
+            Error::new(
+                ErrorKind::Usage,
+                "no repository is named: give -r REPO, or set BYGONE_REPO",
+            )
+        })
+    }
+
+    /// Now, in the zone of this machine.
+    pub fn now(&self) -> jiff::Zoned {
+        jiff::Zoned::now()
+    }
+
+    /// The folder in which this client keeps what outlives a run, made if it is not there:
+    /// `$XDG_STATE_HOME/bygone` or `~/.local/state/bygone`.
+    ///
+    /// # Errors
+    /// There is no home directory, or the folder cannot be made.
+    pub fn state_directory(&self) -> Result<PathBuf> {
+        let base = etcetera::base_strategy::Xdg::new()
+            .map_err(|error| {
+                Error::new(
+                    ErrorKind::Failed,
+                    format!("cannot tell where to keep this client's state: {error}; set HOME"),
+                )
+            })?
+            .state_dir()
+            .ok_or_else(|| Error::new(ErrorKind::Failed, "this system has no place for state"))?;
+        let directory = base.join("bygone");
+        std::fs::create_dir_all(&directory)
+            .map_err(|error| Error::io(format!("make {}", directory.display()), error))?;
+        Ok(directory)
+    }
+
+    /// A monitor that shows progress on a terminal, prints warnings, and is interrupted by SIGINT and SIGTERM. The
+    /// second of these signals ends the process at once.
+    ///
+    /// A command that minds signals itself (mount) does not call it.
+    ///
+    /// # Errors
+    /// The system refuses to have its signals caught.
+    pub fn monitor(&self) -> Result<Progress<'_>> {
+        let interrupted = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            // In this order: the first signal finds the flag unset, passes the shutdown by, and sets it.
+            signal_hook::flag::register_conditional_shutdown(
+                signal,
+                i32::from(outcome::INTERRUPTED),
+                Arc::clone(&interrupted),
+            )
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&interrupted)))
+            .map_err(|error| Error::io("catch signals", error))?;
+        }
+        Ok(Progress::new(&self.output, interrupted))
+    }
+}

@@ -1,0 +1,26 @@
+//! The log of commands that run in the foreground: to standard error, as `-v` says.
+
+use std::io::Write;
+
+use log::LevelFilter;
+
+/// Starts the log: warnings without `-v`, then information, details, everything. Other crates' details stay out of it
+/// until the last.
+///
+/// A command that keeps its log elsewhere (a mount in the background) does not call it.
+pub(super) fn start(verbose: u8) {
+    let (own, others) = match verbose {
+        0 => (LevelFilter::Warn, LevelFilter::Error),
+        1 => (LevelFilter::Info, LevelFilter::Warn),
+        2 => (LevelFilter::Debug, LevelFilter::Info),
+        _ => (LevelFilter::Trace, LevelFilter::Debug),
+    };
+    env_logger::Builder::new()
+        .filter_level(others)
+        .filter_module("bygone", own)
+        .format(|line, record| {
+            let level = record.level().as_str().to_ascii_lowercase();
+            writeln!(line, "bygone: {level}: {}", record.args())
+        })
+        .init();
+}

@@ -1,0 +1,85 @@
+//! The command line: arguments, one file per command, output as text, JSON or progress, exit codes.
+//!
+//! What was typed is parsed here and turned into options of `ops`, which knows no clap, no terminal and no
+//! environment: all three are met in this layer only. Every command is `run(&Arguments, &Context) -> Result<Outcome>`;
+//! standard output carries its result and nothing else, warnings and errors go to standard error.
+
+mod arguments;
+mod context;
+mod logging;
+mod outcome;
+mod output;
+mod progress;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use self::arguments::GlobalArguments;
+use self::context::Context;
+use self::outcome::Outcome;
+use crate::base::Result;
+
+pub use self::outcome::EXIT_STATUSES;
+
+/// Backups as a filesystem.
+#[derive(Debug, Parser)]
+#[command(
+    name = "bygone",
+    version,
+    about = "Backups as a filesystem: full, incremental and differential restore points that mount",
+    max_term_width = 100,
+    disable_help_subcommand = true,
+    after_help = "Examples:
+  bygone init /srv/backup                     make a repository
+  bygone -r /srv/backup backup /home /etc     back two folders up
+  bygone -r /srv/backup points                list the restore points
+  bygone -r /srv/backup mount /mnt/past       browse all of them; copy out with cp"
+)]
+struct CommandLine {
+    #[command(flatten)]
+    global: GlobalArguments,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Every command that there is.
+#[derive(Debug, Subcommand)]
+enum Command {}
+
+impl Command {
+    fn run(&self, _context: &Context) -> Result<Outcome> {
+        match *self {}
+    }
+}
+
+/// All that can be typed, for man pages and completions: the same that `--help` is made from.
+pub fn command() -> clap::Command {
+    CommandLine::command()
+}
+
+/// Runs what the process's arguments say, and gives its exit code.
+pub fn main() -> ExitCode {
+    let line = match CommandLine::try_parse() {
+        Ok(line) => line,
+        Err(error) => return outcome::of_parsing(&error),
+    };
+    logging::start(line.global.verbose);
+    let context = Context::new(&line.global);
+    let result = line
+        .command
+        .run(&context)
+        .and_then(|outcome| context.output().flush().map(|()| outcome));
+    if let Err(error) = &result {
+        context.output().error(error);
+    }
+    outcome::exit_code(&result)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_definition_of_the_arguments_is_sound() {
+        super::command().debug_assert();
+    }
+}
