@@ -28,3 +28,16 @@ pub const CHAIN_MAX: usize = 8191;
 
 /// Bytes of one sealed entry: Linux bounds xattr names and values at 64 KiB each per file for most file systems, XFS not.
 pub const ENTRY_BYTES_MAX: usize = 32 << 20;
+
+/// Extents of one entry or one extent list: a list covers 64 MiB, which no file system cuts finer than in sectors of
+/// 512 bytes. An extent takes far more memory than its two bytes in the repository.
+pub const EXTENTS_MAX: usize = 128 << 10;
+
+/// Extended attributes of one entry: listxattr(2) returns at most 64 KiB of names, and each takes two bytes at least.
+pub const XATTRS_MAX: usize = 32 << 10;
+
+/// Bytes of an extended attribute's name, XATTR_NAME_MAX.
+pub const XATTR_NAME_BYTES_MAX: usize = 255;
+
+/// Bytes of an extended attribute's value, XATTR_SIZE_MAX.
+pub const XATTR_VALUE_BYTES_MAX: usize = 64 << 10;

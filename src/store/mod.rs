@@ -4,11 +4,26 @@
 //! to another content. The config alone may be replaced, by an explicit upgrade. Names are relative, of components
 //! that need no quoting anywhere; a store knows nothing of what objects mean.
 
+mod fault;
+mod local;
+mod memory;
+mod name;
+mod recording;
+
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 
 use crate::base::Result;
+
+pub use fault::{Effect, Fault, FaultPlan, Moment, Operations};
+pub use local::LocalStore;
+pub use memory::MemoryStore;
+pub use recording::{Recording, Request, RequestKind};
+
+/// The largest object that is fetched as a whole, so that a file that does not belong here costs a refusal and not
+/// the machine's memory. Packs and runs are read by ranges, which have bounds of their own.
+pub const WHOLE_BYTES_MAX: u64 = 128 << 20;
 
 /// What an object is made from. It can be read again from its start, so that a failed upload can be repeated.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +45,7 @@ pub struct Listed {
 
 /// A place that keeps objects. All of it may be called from any thread.
 pub trait Store: Send + Sync {
-    /// The whole object.
+    /// The whole object, of at most `WHOLE_BYTES_MAX`.
     ///
     /// # Errors
     /// Missing, denied, unreachable or failed, like those of all the others. The message names the object.

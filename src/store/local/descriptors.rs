@@ -1,0 +1,101 @@
+//! Open files, kept for the next read: packs and runs are read range by range, and opening costs more than reading.
+
+use std::fs::File;
+use std::io;
+use std::num::NonZeroUsize;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use lru::LruCache;
+use rustix::buffer::spare_capacity;
+use rustix::io::{Errno, pread};
+
+/// How many files stay open. Few enough for the usual limit of 1,024 descriptors a process, many enough for the
+/// runs of a long chain and the packs that one directory's files lie in.
+const OPEN_FILES_MAX: NonZeroUsize = NonZeroUsize::new(128).expect("it is not zero");
+
+/// An open file and its length, which never changes.
+#[derive(Debug)]
+pub(super) struct OpenFile {
+    file: File,
+    pub(super) length: u64,
+}
+
+impl OpenFile {
+    /// The `length` bytes at `offset`, fewer only where the file ends.
+    pub(super) fn read(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(length);
+        while bytes.len() < length {
+            let at = offset + bytes.len() as u64;
+            match pread(&self.file, spare_capacity(&mut bytes), at) {
+                Ok(0) => break,
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        // The vector may have got more room than was asked for.
+        bytes.truncate(length);
+        Ok(bytes)
+    }
+}
+
+/// The files that were read last, by object name.
+#[derive(Debug)]
+pub(super) struct Descriptors {
+    open: Mutex<LruCache<String, Arc<OpenFile>>>,
+}
+
+impl Descriptors {
+    /// None yet.
+    pub(super) fn new() -> Self {
+        Self {
+            open: Mutex::new(LruCache::new(OPEN_FILES_MAX)),
+        }
+    }
+
+    /// The file of the object `name`, which lies at `path`.
+    pub(super) fn open(&self, name: &str, path: &Path) -> io::Result<Arc<OpenFile>> {
+        if let Some(open) = self.lock().get(name) {
+            return Ok(Arc::clone(open));
+        }
+        let file = File::open(path)?;
+        let metadata = file.metadata()?;
+        if metadata.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        let open = Arc::new(OpenFile {
+            file,
+            length: metadata.len(),
+        });
+        self.lock().put(name.to_owned(), Arc::clone(&open));
+        Ok(open)
+    }
+
+    /// Closes an object's file.
+    pub(super) fn forget(&self, name: &str) {
+        self.lock().pop(name);
+    }
+
+    /// Closes files that were deleted meanwhile: while they are open, they take up room. A mount, which lists points
+    /// every few seconds for as long as it stands, gives room back in this way.
+    pub(super) fn forget_deleted(&self) {
+        let mut open = self.lock();
+        let deleted: Vec<String> = open
+            .iter()
+            .filter(|(_, open)| {
+                open.file
+                    .metadata()
+                    .is_ok_and(|metadata| metadata.nlink() == 0)
+            })
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in deleted {
+            open.pop(&name);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, LruCache<String, Arc<OpenFile>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,243 @@
+//! A store in a directory of a local (or mounted) file system: every object is a file.
+//!
+//! Invariants: a file appears under its name whole and synced, by a rename that replaces nothing, and its directory is
+//! synced before the put returns. What a writer has not finished lies in `tmp/`, on the same file system, and is
+//! cleared away by whoever writes next once that writer is dead. Every descriptor is closed on exec.
+//!
+//! It does not lock the directory, does not follow what its files mean, and never changes a file that has its name.
+
+mod descriptors;
+mod directory;
+mod temporaries;
+
+use std::fs;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::fs::{CWD, RenameFlags};
+
+use crate::base::{Error, ErrorKind, Result};
+
+use self::descriptors::Descriptors;
+use self::directory::{list_files, make_directories, sync_directory};
+use self::temporaries::{Temporaries, Temporary};
+use super::name::{check_listing, check_name, check_whole, range_error, range_length};
+use super::{Body, Listed, Store};
+
+/// Where writers keep what they have not finished.
+const TEMPORARY_FOLDER: &str = "tmp";
+
+/// Permissions of the directories: a repository holds what its owner may read, and is nobody else's to read.
+const DIRECTORY_MODE: u32 = 0o700;
+
+/// Is called between the writing of an object's bytes and its appearance under its name.
+type BeforePublish = Box<dyn Fn(&str) -> Result<()> + Send + Sync>;
+
+/// Objects as files below a directory.
+pub struct LocalStore {
+    /// Absolute, so that a daemon may leave the directory that it was started in.
+    root: PathBuf,
+    descriptors: Descriptors,
+    /// Claimed by the first put, so that readers write nothing.
+    temporaries: Mutex<Option<Arc<Temporaries>>>,
+    before_publish: Option<BeforePublish>,
+}
+
+impl LocalStore {
+    /// The store in the directory `root`, which must exist.
+    ///
+    /// # Errors
+    /// NoRepository if there is no such directory; denied and failed as the system says.
+    pub fn open(root: &Path) -> Result<Self> {
+        let looked_at = |error| {
+            let error = Error::io(format_args!("open {}", root.display()), error);
+            match error.kind() {
+                ErrorKind::Missing => error.with_kind(ErrorKind::NoRepository),
+                _ => error,
+            }
+        };
+        if !fs::metadata(root).map_err(looked_at)?.is_dir() {
+            return Err(Error::new(
+                ErrorKind::NoRepository,
+                format!("{} is not a directory", root.display()),
+            ));
+        }
+        Ok(Self {
+            root: std::path::absolute(root).map_err(looked_at)?,
+            descriptors: Descriptors::new(),
+            temporaries: Mutex::new(None),
+            before_publish: None,
+        })
+    }
+
+    /// The store in the directory `root`, which is made, with those above it, where it does not exist.
+    ///
+    /// # Errors
+    /// As those of `open`.
+    pub fn create(root: &Path) -> Result<Self> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(DIRECTORY_MODE)
+            .create(root)
+            .map_err(|error| Error::io(format_args!("create {}", root.display()), error))?;
+        Self::open(root)
+    }
+
+    /// Where the objects lie: an absolute path.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Calls `before_publish` with an object's name when its bytes are written and before it has its name: the middle
+    /// of a put, for tests that stop one there.
+    pub(super) fn set_before_publish(&mut self, before_publish: BeforePublish) {
+        self.before_publish = Some(before_publish);
+    }
+
+    fn path(&self, name: &str) -> Result<PathBuf> {
+        check_name(name)?;
+        Ok(self.root.join(name))
+    }
+
+    fn temporary(&self) -> Result<Temporary> {
+        let mut claimed = self
+            .temporaries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let temporaries = match &*claimed {
+            Some(temporaries) => Arc::clone(temporaries),
+            None => {
+                let fresh = Arc::new(Temporaries::claim(&self.root.join(TEMPORARY_FOLDER))?);
+                *claimed = Some(Arc::clone(&fresh));
+                fresh
+            }
+        };
+        drop(claimed);
+        temporaries.create()
+    }
+
+    /// Gives a file that is written and synced its name, durably.
+    fn publish(&self, temporary: Temporary, target: &Path) -> io::Result<()> {
+        let folder = target.parent().unwrap_or(&self.root);
+        match rename_new(temporary.path(), target) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                make_directories(&self.root, folder)?;
+                rename_new(temporary.path(), target)?;
+            }
+            result => result?,
+        }
+        temporary.forget();
+        sync_directory(folder)
+    }
+}
+
+impl Store for LocalStore {
+    fn get(&self, name: &str) -> Result<Vec<u8>> {
+        let path = self.path(name)?;
+        let failed = |error| read_error(name, error);
+        let length = fs::metadata(&path).map_err(failed)?.len();
+        check_whole(name, length)?;
+        fs::read(&path).map_err(failed)
+    }
+
+    fn get_range(&self, name: &str, range: Range<u64>) -> Result<Vec<u8>> {
+        let length = range_length(name, &range)?;
+        let path = self.path(name)?;
+        let failed = |error| read_error(name, error);
+        let open = self.descriptors.open(name, &path).map_err(failed)?;
+        if range.end > open.length {
+            return Err(range_error(name, &range, open.length));
+        }
+        let bytes = open.read(range.start, length).map_err(failed)?;
+        if bytes.len() < length {
+            return Err(range_error(name, &range, range.start + bytes.len() as u64));
+        }
+        Ok(bytes)
+    }
+
+    fn get_tail(&self, name: &str, length: u64) -> Result<(Vec<u8>, u64)> {
+        let path = self.path(name)?;
+        let failed = |error| read_error(name, error);
+        let open = self.descriptors.open(name, &path).map_err(failed)?;
+        let start = open.length.saturating_sub(length);
+        let tail = usize::try_from(open.length - start).unwrap_or(usize::MAX);
+        let bytes = open.read(start, tail).map_err(failed)?;
+        if bytes.len() < tail {
+            return Err(range_error(name, &(start..open.length), bytes.len() as u64));
+        }
+        Ok((bytes, open.length))
+    }
+
+    fn put_new(&self, name: &str, body: Body<'_>) -> Result<()> {
+        let target = self.path(name)?;
+        let failed = |error| Error::io(format_args!("write {name}"), error);
+        let temporary = self.temporary()?;
+        temporary.write(body).map_err(failed)?;
+        if let Some(before_publish) = &self.before_publish {
+            before_publish(name)?;
+        }
+        self.publish(temporary, &target).map_err(failed)
+    }
+
+    fn list(&self, prefix: &str, from: &str) -> Result<Vec<Listed>> {
+        check_listing(prefix, from)?;
+        self.descriptors.forget_deleted();
+        let mut listed = list_files(&self.root, prefix).map_err(|error| {
+            Error::io(
+                format_args!("list {}", self.root.join(prefix).display()),
+                error,
+            )
+        })?;
+        listed.retain(|object| object.name.as_str() >= from);
+        listed.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        Ok(listed)
+    }
+
+    fn delete(&self, name: &str) -> Result<()> {
+        let path = self.path(name)?;
+        self.descriptors.forget(name);
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::io(format_args!("delete {name}"), error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn location(&self) -> String {
+        self.root.display().to_string()
+    }
+}
+
+/// What failed to be read; a path through a file is a name that nothing has.
+fn read_error(name: &str, error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Error::missing(name),
+        io::ErrorKind::IsADirectory => Error::corrupt(name, "it is a directory"),
+        _ => Error::io(format_args!("read {name}"), error),
+    }
+}
+
+/// Renames a file to a name that must be free. Not every file system can refuse to replace: then a link takes its
+/// place, and where there are no links either (FAT), a look before the rename, since names are unique anyway.
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {}
+        result => return Ok(result?),
+    }
+    match fs::hard_link(from, to) {
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported
+            ) => {}
+        result => return result.and_then(|()| fs::remove_file(from)),
+    }
+    if to.try_exists()? {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    fs::rename(from, to)
+}
