@@ -14,6 +14,9 @@ pub mod seal;
 /// Every object of a repository as bytes and as structs, and the way between them.
 pub mod format;
 
+/// A repository opened: packs written, chunks found by the index, points listed and committed, leases.
+pub mod repo;
+
 /// What a person asks for, one public function each.
 pub mod ops;
 

@@ -7,6 +7,7 @@ mod config;
 mod entry;
 mod features;
 mod json;
+mod name;
 mod point;
 mod text;
 
@@ -17,6 +18,10 @@ pub use entry::{
 };
 pub use features::Features;
 pub use json::{decode_json, encode_json};
+pub use name::{
+    CONFIG_NAME, INDEX_PREFIX, LEASES_PREFIX, PACKS_PREFIX, POINTS_PREFIX, RUNS_PREFIX, index_name,
+    lease_name, pack_name, point_name, run_name,
+};
 pub use point::{
     FOOTER_IN_POINT_BYTES_MAX, Figures, Moment, PathMapping, Point, PointKind, RunReference,
 };
