@@ -7,5 +7,5 @@
 mod catalogue;
 mod repository;
 
-pub use catalogue::{Catalogue, PointFilter, commit, new_point_id, points};
+pub use catalogue::{Catalogue, PointFilter, commit, new_point_id, points, read_point};
 pub use repository::{InitOptions, Repository};
