@@ -20,9 +20,6 @@ pub mod repo;
 /// From a place in the repository to plain, verified bytes, through memory.
 pub mod fetch;
 
-/// A restore point as a tree: node ids, directories, extents. Knows no FUSE.
-pub mod tree;
-
 /// What a person asks for, one public function each.
 pub mod ops;
 
