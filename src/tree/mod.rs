@@ -17,14 +17,11 @@ mod points;
 mod remembered;
 mod views;
 
-#[cfg(test)]
-mod tests;
-
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::base::{Error, ErrorKind, Key, PointId, Result, Row, Timestamp};
 use crate::fetch::Fetcher;
-use crate::format::{KeyedRecord, Metadata, Point, Record, Section};
+use crate::format::{Metadata, Point, Section};
 use crate::manifest::Found;
 use crate::repo::{Catalogue, PointFilter, read_point};
 
@@ -383,17 +380,16 @@ impl Tree {
         row: Row,
     ) -> Result<Directory> {
         let point = self.points.open(point)?;
-        let run = point.chain.runs().get(place).ok_or_else(|| no_node(node))?;
-        let KeyedRecord { key, record, .. } = run.row(Section::Directories, row)?;
-        let Record::Entry(entry) = record else {
-            return Err(no_node(node));
-        };
-        let origin = entry.origin.unwrap_or(run.origin(row));
-        let inode = self.points.directory_inode(origin)?;
+        let found = (place < point.chain.runs().len())
+            .then(|| point.chain.row(place, Section::Directories, row))
+            .transpose()?
+            .flatten()
+            .ok_or_else(|| no_node(node))?;
+        let inode = self.points.directory_inode(found.origin)?;
         Ok(Directory {
-            attributes: Attributes::of_entry(node, inode, &entry.metadata),
-            metadata: entry.metadata,
-            key,
+            attributes: Attributes::of_entry(node, inode, &found.entry.metadata),
+            metadata: found.entry.metadata,
+            key: found.key,
             point,
         })
     }
