@@ -449,14 +449,13 @@ impl Tree {
         node: NodeId,
         work: impl FnOnce(&Metadata) -> T,
     ) -> Result<Option<T>> {
-        if matches!(node.decode()?, Node::ViewSymlink { .. }) {
-            return Ok(None);
-        }
-        if !node.is_directory() {
-            return Ok(Some(work(&self.file(node)?.metadata)));
-        }
-        if self.view_directory(node)?.is_some() {
-            return Ok(None);
+        match node.decode()? {
+            Node::File { .. } => return Ok(Some(work(&self.file(node)?.metadata))),
+            Node::Directory { .. } | Node::PointRoot(_) => {}
+            Node::Root if matches!(self.root, Root::Point(_)) => {}
+            Node::Root | Node::ViewSymlink { .. } | Node::ViewDirectory(_) => {
+                return self.attributes(node).map(|_| None);
+            }
         }
         Ok(Some(work(&self.directory(node)?.metadata)))
     }
