@@ -11,6 +11,9 @@ pub mod store;
 /// Compression, authentication and, one day, encryption of every stored piece.
 pub mod seal;
 
+/// How bytes are divided: files into chunks, chunks into frames.
+pub mod chunk;
+
 /// Every object of a repository as bytes and as structs, and the way between them.
 pub mod format;
 
@@ -25,6 +28,9 @@ pub mod manifest;
 
 /// A restore point as a tree: node ids, directories, extents. Knows no FUSE.
 pub mod tree;
+
+/// From a source tree to the packs and the run of a point.
+pub mod archive;
 
 /// What a person asks for, one public function each.
 pub mod ops;

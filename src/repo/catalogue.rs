@@ -178,7 +178,7 @@ impl PointFilter {
 }
 
 /// The source paths as they are in the point.
-fn recorded_paths(point: &Point) -> impl Iterator<Item = &Path> {
+pub fn recorded_paths(point: &Point) -> impl Iterator<Item = &Path> {
     point.sources.iter().map(|source| {
         point
             .mapping
