@@ -282,3 +282,6 @@ pub fn describe(problem: Errno) -> String {
         None => problem,
     }
 }
+
+#[cfg(test)]
+mod tests;
