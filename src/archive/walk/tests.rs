@@ -290,10 +290,10 @@ fn paths_longer_than_path_max_are_walked_with_few_handles() {
 fn a_directory_moved_while_the_walk_is_deep_below_it_is_not_mistaken_for_another() {
     let folder = Folder::new();
     dig(&folder, HANDLES_MAX + 30, "d");
-    let mut walk = folder.walk(options());
+    let walk = folder.walk(options());
     let mut told = Vec::new();
     let mut is_moved = false;
-    while let Some(sighting) = walk.next() {
+    for sighting in walk {
         let sighting = sighting.unwrap();
         if let Sighting::Entry(seen) = &sighting
             && seen.key.name() == b"deepest"
@@ -326,9 +326,9 @@ fn a_directory_moved_while_the_walk_is_deep_below_it_is_not_mistaken_for_another
 #[test]
 fn a_directory_swapped_for_a_symlink_after_it_was_seen_is_not_followed() {
     let folder = Folder::with(&["inside/kept", "outside/secret"]);
-    let mut walk = Walk::new(&folder.sources(&["inside"]), options()).unwrap();
+    let walk = Walk::new(&folder.sources(&["inside"]), options()).unwrap();
     let mut told = Vec::new();
-    while let Some(sighting) = walk.next() {
+    for sighting in walk {
         let sighting = sighting.unwrap();
         told.extend(folder.line(&sighting));
         if told.last().is_some_and(|line| line == "inside") {
@@ -342,9 +342,9 @@ fn a_directory_swapped_for_a_symlink_after_it_was_seen_is_not_followed() {
 #[test]
 fn a_directory_swapped_for_another_one_is_not_listed() {
     let folder = Folder::with(&["in/file", "other/secret"]);
-    let mut walk = Walk::new(&folder.sources(&["in"]), options()).unwrap();
+    let walk = Walk::new(&folder.sources(&["in"]), options()).unwrap();
     let mut told = Vec::new();
-    while let Some(sighting) = walk.next() {
+    for sighting in walk {
         told.extend(folder.line(&sighting.unwrap()));
         if told.last().is_some_and(|line| line == "in") {
             fs::rename(folder.path("in"), folder.path("moved")).unwrap();
@@ -365,9 +365,9 @@ fn a_symlink_to_a_directory_is_a_symlink() {
 #[test]
 fn a_file_that_vanishes_between_listing_and_looking_is_told() {
     let folder = Folder::with(&["a", "b", "c"]);
-    let mut walk = folder.walk(options());
+    let walk = folder.walk(options());
     let mut told = Vec::new();
-    while let Some(sighting) = walk.next() {
+    for sighting in walk {
         told.extend(folder.line(&sighting.unwrap()));
         if told.last().is_some_and(|line| line == "a") {
             fs::remove_file(folder.path("b")).unwrap();
@@ -379,9 +379,9 @@ fn a_file_that_vanishes_between_listing_and_looking_is_told() {
 #[test]
 fn a_directory_that_vanishes_before_it_is_listed_is_told() {
     let folder = Folder::with(&["a/", "b"]);
-    let mut walk = folder.walk(options());
+    let walk = folder.walk(options());
     let mut told = Vec::new();
-    while let Some(sighting) = walk.next() {
+    for sighting in walk {
         told.extend(folder.line(&sighting.unwrap()));
         if told.last().is_some_and(|line| line == "b") {
             fs::remove_dir(folder.path("a")).unwrap();
