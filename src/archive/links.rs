@@ -5,9 +5,9 @@
 
 use std::collections::HashMap;
 
-use super::plan::Known;
 use super::status::{Identity, Status};
 use crate::base::{Origin, Row, Timestamp};
+use crate::manifest::Found;
 
 /// What a file's links mean for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +47,7 @@ struct Before {
 
 impl LinkedBefore {
     /// Learns an entry of the reference. Only those with several links matter, and of a group the first.
-    pub fn learn(&mut self, known: &Known) {
+    pub fn learn(&mut self, known: &Found) {
         let entry = &known.entry;
         let is_sure = !entry.flags.unsettled && !entry.flags.changed_while_read;
         let Some(group) = entry.group.filter(|_| is_sure && entry.metadata.links > 1) else {
@@ -103,7 +103,7 @@ impl Links {
     pub fn place(
         &mut self,
         status: &Status,
-        unchanged: Option<&Known>,
+        unchanged: Option<&Found>,
         reads_everything: bool,
     ) -> (Linked, bool) {
         let identity = status.identity();
@@ -142,7 +142,7 @@ impl Links {
 }
 
 /// The group of an entry that is unchanged. One that left its group comes back to it, or begins one.
-fn joined_of(known: &Known, known_elsewhere: Option<Joined>) -> Joined {
+fn joined_of(known: &Found, known_elsewhere: Option<Joined>) -> Joined {
     let group = known
         .entry
         .group

@@ -12,19 +12,9 @@ use std::iter::Peekable;
 
 use super::links::{Linked, LinkedBefore, Links};
 use super::walk::{Seen, Sighting};
-use crate::base::{Key, Origin, Result, Row};
+use crate::base::{Key, Origin, Result};
 use crate::format::{Entry, EntryFlags, FileType, Metadata, Section};
-
-/// An entry that a point has.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Known {
-    pub key: Key,
-    /// Its place: the run's in the chain, and the row there.
-    pub run: usize,
-    pub row: Row,
-    pub origin: Origin,
-    pub entry: Box<Entry>,
-}
+use crate::manifest::Found;
 
 /// One thing to do, in the order of keys.
 #[derive(Debug)]
@@ -71,7 +61,7 @@ pub struct Inherit {
 pub struct Observe<P> {
     pub seen: Seen<P>,
     /// What the reference has at the key, of whatever type.
-    pub before: Option<Known>,
+    pub before: Option<Found>,
     pub base: Option<Based>,
     pub linked: Linked,
 }
@@ -87,7 +77,7 @@ pub struct Based {
 }
 
 impl Based {
-    fn of(known: &Known) -> Self {
+    fn of(known: &Found) -> Self {
         let is_directory = known.entry.metadata.file_type == FileType::Directory;
         Self {
             origin: known.origin,
@@ -144,8 +134,8 @@ pub struct Plan<S: Iterator, R: Iterator, B: Iterator, P> {
 impl<S, R, B, P> Plan<S, R, B, P>
 where
     S: Iterator<Item = Result<Sighting<P>>>,
-    R: Iterator<Item = Result<Known>>,
-    B: Iterator<Item = Result<Known>>,
+    R: Iterator<Item = Result<Found>>,
+    B: Iterator<Item = Result<Found>>,
 {
     /// The plan for what `sightings` see, given the entries of the reference and of the base. `linked_before` are the
     /// reference's files with several links.
@@ -238,9 +228,9 @@ where
     }
 
     /// Takes what reference and base have at `key`.
-    fn take(&mut self, key: &Key) -> Result<(Option<Known>, Option<(Section, Based)>)> {
+    fn take(&mut self, key: &Key) -> Result<(Option<Found>, Option<(Section, Based)>)> {
         let before = take_at(&mut self.reference, key)?;
-        let with_section = |known: &Known| {
+        let with_section = |known: &Found| {
             let section = known.entry.metadata.file_type.section();
             (section, Based::of(known))
         };
@@ -252,7 +242,7 @@ where
         Ok((before, based))
     }
 
-    fn plan_seen(&mut self, mut seen: Seen<P>, before: Option<Known>, based: Option<(Section, Based)>) {
+    fn plan_seen(&mut self, mut seen: Seen<P>, before: Option<Found>, based: Option<(Section, Based)>) {
         let section = seen.status.file_type.section();
         let base = self.same_section(&seen.key, section, based, before.is_some());
         let is_linked = seen.status.links > 1 && !seen.status.is_directory();
@@ -308,7 +298,7 @@ where
     fn plan_unseen(
         &mut self,
         key: Key,
-        before: Option<Known>,
+        before: Option<Found>,
         based: Option<(Section, Based)>,
         fate: Option<Fate>,
     ) {
@@ -379,8 +369,8 @@ where
 impl<S, R, B, P> Iterator for Plan<S, R, B, P>
 where
     S: Iterator<Item = Result<Sighting<P>>>,
-    R: Iterator<Item = Result<Known>>,
-    B: Iterator<Item = Result<Known>>,
+    R: Iterator<Item = Result<Found>>,
+    B: Iterator<Item = Result<Found>>,
 {
     type Item = Result<Step<P>>;
 
@@ -399,13 +389,13 @@ where
 }
 
 /// Is this the version that `before` is, and one that need not be read again?
-fn is_unchanged<P>(seen: &Seen<P>, before: &Known) -> bool {
+fn is_unchanged<P>(seen: &Seen<P>, before: &Found) -> bool {
     let flags = before.entry.flags;
     seen.status.is_version(&before.entry.metadata) && !flags.unsettled && !flags.changed_while_read
 }
 
 /// The step for a file that is unchanged.
-fn inherit<P>(seen: Seen<P>, before: Known, base: Option<Based>, linked: &Linked) -> Step<P> {
+fn inherit<P>(seen: Seen<P>, before: Found, base: Option<Based>, linked: &Linked) -> Step<P> {
     let is_directory = seen.status.is_directory();
     // What moves without the ctime (blocks, when the file system lays a file out anew) makes a version of its own.
     let is_change = !seen.status.equals(&before.entry.metadata);
@@ -432,7 +422,7 @@ fn inherit<P>(seen: Seen<P>, before: Known, base: Option<Based>, linked: &Linked
 }
 
 /// The entry that stands for a file that could not be read. It leaves its group, whose other members may have changed.
-pub fn carried(before: Known) -> Box<Entry> {
+pub fn carried(before: Found) -> Box<Entry> {
     let mut entry = before.entry;
     entry.origin = Some(before.origin);
     entry.flags.carried = true;
@@ -467,9 +457,9 @@ fn peek_key<T>(
 }
 
 fn take_at(
-    stream: &mut Peekable<impl Iterator<Item = Result<Known>>>,
+    stream: &mut Peekable<impl Iterator<Item = Result<Found>>>,
     key: &Key,
-) -> Result<Option<Known>> {
+) -> Result<Option<Found>> {
     match stream.peek() {
         Some(Ok(known)) if known.key == *key => stream.next().transpose(),
         _ => Ok(None),
