@@ -6,9 +6,12 @@
 
 mod arguments;
 mod context;
+mod init;
 mod logging;
 mod outcome;
 mod output;
+mod point_object;
+mod points;
 mod progress;
 
 use std::process::ExitCode;
@@ -45,11 +48,17 @@ struct CommandLine {
 
 /// Every command that there is.
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Init(init::Arguments),
+    Points(points::Arguments),
+}
 
 impl Command {
-    fn run(&self, _context: &Context) -> Result<Outcome> {
-        match *self {}
+    fn run(&self, context: &Context) -> Result<Outcome> {
+        match self {
+            Self::Init(arguments) => init::run(arguments, context),
+            Self::Points(arguments) => points::run(arguments, context),
+        }
     }
 }
 
