@@ -32,5 +32,8 @@ pub mod archive;
 /// What a person asks for, one public function each.
 pub mod ops;
 
+/// A tree as a mounted file system.
+pub mod fuse;
+
 /// The command line: arguments, one file per command, output as text, JSON or progress.
 pub mod cli;

@@ -17,9 +17,9 @@ use super::mount_options;
 use super::outcome::Outcome;
 use crate::base::{Error, PointId, Result};
 use crate::fetch::Fetcher;
-use crate::fuse::{MountOptions, MountedTree, Owner, Protected, keep_apart, prepare, source_name};
+use crate::fuse::{MountOptions, MountedTree, Protected, keep_apart, prepare, source_name};
 use crate::repo::{Catalogue, Repository};
-use crate::tree::{Numbers, Tree, TreeOptions};
+use crate::tree::{Numbers, Owner, Tree, TreeOptions};
 
 /// Show restore points as files, read-only
 ///
@@ -182,4 +182,93 @@ fn serve(
         error!("{error}");
     }
     served.map(|()| Outcome::Done)
+}
+
+/// Signals that ask for an end, each passed on as it comes.
+fn stop_signals() -> Result<Receiver<i32>> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
+        .map_err(|error| Error::io("catch signals", error))?;
+    let (sender, receiver) = bounded(1);
+    std::thread::Builder::new()
+        .name("bygone-signals".to_owned())
+        .spawn(move || {
+            for signal in signals.forever() {
+                if sender.send(signal).is_err() {
+                    return;
+                }
+            }
+        })
+        .map_err(|error| Error::io("start a thread", error))?;
+    Ok(receiver)
+}
+
+/// What was backed up on this very host: a mount over or around it would hide it from its next backup.
+fn sources_on_this_host(repository: &Repository) -> Result<Vec<Protected>> {
+    let host = rustix::system::uname().nodename().to_bytes().to_vec();
+    let points = Catalogue::load(repository)?.points();
+    let mut paths: Vec<&PathBuf> = points
+        .iter()
+        .filter(|point| point.host.as_bytes() == host)
+        .flat_map(|point| &point.sources)
+        .collect();
+    paths.sort_unstable();
+    paths.dedup();
+    Ok(paths
+        .into_iter()
+        .map(|path| protected(path, "what was backed up from", true))
+        .collect())
+}
+
+fn open_tree(
+    arguments: &Arguments,
+    repository: &Arc<Repository>,
+    point: Option<PointId>,
+    state: &Path,
+) -> Result<Tree> {
+    let directory = state.join("mounts");
+    std::fs::create_dir_all(&directory)
+        .map_err(|error| Error::io(format!("make {}", directory.display()), error))?;
+    let numbers = Numbers::open(&directory.join(format!("{}.sqlite", repository.id())))?;
+    let user = Owner {
+        uid: rustix::process::geteuid().as_raw(),
+        gid: rustix::process::getegid().as_raw(),
+    };
+    let options = TreeOptions {
+        point,
+        filter: arguments.filter.to_filter(),
+        owner: arguments.owner.unwrap_or(user),
+    };
+    let fetcher = Fetcher::new(Arc::clone(repository), arguments.cache_memory);
+    Tree::open(fetcher, numbers, options)
+}
+
+/// Says what is mounted where, if that was asked for.
+fn tell(
+    context: &Context,
+    repository: &Repository,
+    point: Option<PointId>,
+    place: &Path,
+) -> Result<()> {
+    if context.json() {
+        context.output().document(&MountObject {
+            mount_point: place,
+            repository: repository.id().to_string(),
+            point,
+            process: std::process::id(),
+        })?;
+    }
+    context.output().flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_owner_is_two_numbers() {
+        assert_eq!(parse_owner("0:65534"), Ok(Owner { uid: 0, gid: 65534 }));
+        for text in ["", "1", "1:", ":1", "me:us", "-1:0", "1:2:3"] {
+            assert!(parse_owner(text).is_err(), "{text}");
+        }
+    }
 }

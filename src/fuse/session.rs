@@ -4,7 +4,11 @@
 //! more looks for new points and tells the kernel what it must forget: never a serving thread, for the kernel may hold
 //! a lock that a request waits with. A session ends when its mount is taken away, by whomever, or when it is told to.
 
-use std::path::{Path, PathBuf};
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -29,7 +33,7 @@ const THREADS_END_WITHIN: Duration = Duration::from_secs(10);
 /// A tree that is mounted and answers. Dropping it does not unmount; `serve` does.
 pub struct MountedTree {
     record: MountRecord,
-    ended: Receiver<std::io::Result<()>>,
+    ended: Receiver<io::Result<()>>,
     /// Dropped, it ends the thread that looks for new points.
     _poll_until_dropped: Option<Sender<()>>,
 }
@@ -79,7 +83,7 @@ impl MountedTree {
 
     /// Takes the mount away and waits for the threads to end.
     fn unmount(self) -> Result<()> {
-        match mounts::unmount_exactly(&self.record) {
+        match mounts::unmount(&self.record) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::Locked => {
                 warn!(
@@ -97,7 +101,7 @@ impl MountedTree {
         self.finish(result.ok())
     }
 
-    fn finish(&self, result: Option<std::io::Result<()>>) -> Result<()> {
+    fn finish(&self, result: Option<io::Result<()>>) -> Result<()> {
         match result {
             Some(Err(error)) => {
                 detach_and_warn(&self.record);
@@ -125,7 +129,7 @@ fn detach_and_warn(record: &MountRecord) {
 /// Serves `device`, and returns once the mount answers.
 fn start(
     tree: &Arc<Tree>,
-    device: std::os::fd::OwnedFd,
+    device: OwnedFd,
     record: &MountRecord,
     options: &MountOptions,
 ) -> Result<MountedTree> {
@@ -196,4 +200,25 @@ fn start_polling(tree: Arc<Tree>, notifier: Notifier) -> Result<Sender<()>> {
         }
     })?;
     Ok(sender)
+}
+
+/// Takes new points in, and has the kernel forget what it knows of the directories that show them.
+fn poll(tree: &Tree, notifier: &Notifier) -> Result<()> {
+    let changes = tree.poll()?;
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let told = |error| Error::io("tell the kernel of new points", error);
+    for (directory, name) in &changes.entries {
+        notifier
+            .inval_entry(INodeNo(directory.0), OsStr::from_bytes(name))
+            .map_err(told)?;
+    }
+    for directory in &changes.inodes {
+        // The whole of it: attributes and the listing that is kept.
+        notifier
+            .inval_inode(INodeNo(directory.0), 0, 0)
+            .map_err(told)?;
+    }
+    Ok(())
 }

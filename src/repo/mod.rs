@@ -7,5 +7,7 @@
 mod catalogue;
 mod repository;
 
-pub use catalogue::{Catalogue, PointFilter, commit, new_point_id, points, recorded_paths};
+pub use catalogue::{
+    Catalogue, PointFilter, commit, new_point_id, points, read_point, recorded_paths,
+};
 pub use repository::{InitOptions, Repository};

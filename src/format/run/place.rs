@@ -56,8 +56,8 @@ impl From<Section> for Sequence {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Table {
-    /// The packs that hints name, by ordinal.
-    Packs = 0,
+    /// The packs and origin runs that entries name by ordinal.
+    Ids = 0,
     /// The names of owners.
     Owners = 1,
 }
