@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, bounded};
-use log::error;
+use log::{error, warn};
 use serde::Serialize;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -163,7 +163,12 @@ fn serve(
         no_exec: arguments.no_exec,
     };
     let in_background = working.is_some();
-    // A relative path means what it meant to whoever typed it; the background is in another directory.
+    std::panic::set_hook(Box::new(|panic| error!("{panic}")));
+    if in_background && arguments.log_file.is_none() && !mount_log::system_log_listens() {
+        warn!(
+            "nothing listens at /dev/log, so that what this mount logs is lost; --log-file keeps it"
+        );
+    }
     mount_log::settle(
         arguments.log_file.as_deref(),
         in_background,

@@ -99,11 +99,9 @@ impl Log for MountLog {
         let sink = self.sink.read().unwrap_or_else(PoisonError::into_inner);
         // There is no one to tell of a log that cannot be written.
         let _unwritten = match &*sink {
-            Sink::StandardError => writeln!(
-                std::io::stderr(),
-                "bygone: {}: {message}",
-                word(level)
-            ),
+            Sink::StandardError => {
+                writeln!(std::io::stderr(), "bygone: {}: {message}", word(level))
+            }
             // In one write, so that the lines of several threads and mounts do not mix.
             Sink::File(file) => {
                 let mut file = file;

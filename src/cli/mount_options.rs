@@ -106,10 +106,7 @@ fn checked<T>(name: &str, parsed: std::result::Result<T, String>) -> Result<T> {
 }
 
 fn refused(name: &str, reason: &str) -> Error {
-    Error::new(
-        ErrorKind::Usage,
-        format!("mount option {name:?}: {reason}"),
-    )
+    Error::new(ErrorKind::Usage, format!("mount option {name:?}: {reason}"))
 }
 
 #[cfg(test)]

@@ -23,12 +23,12 @@ use fuser::{
 };
 use log::error;
 
-use super::attributes::{FOREVER, Presenter, duration, fuse_type, placeholder};
+use super::attributes::{Presenter, duration, fuse_type, placeholder};
 use super::errno::errno;
 use super::options::MountOptions;
 use crate::base::{Error, NAME_BYTES_MAX, Result};
 use crate::format::FileType;
-use crate::tree::{Attributes, DirectoryEntry, NodeId, SeekFor, Tree};
+use crate::tree::{DirectoryEntry, NodeId, SeekFor, Tree};
 
 /// A node id never stands for two things one after the other, so that it needs no generation.
 const GENERATION: Generation = Generation(0);
@@ -94,8 +94,7 @@ impl Adapter {
             }
         }
         let place = if cookie <= dots { 0 } else { cookie };
-        self.tree
-            .list(directory, place, &mut |entry| emit(&entry))
+        self.tree.list(directory, place, &mut |entry| emit(&entry))
     }
 
     /// The attributes of an entry of a listing, and how long they are to be believed.
@@ -105,10 +104,7 @@ impl Adapter {
                 self.presenter.by_node(attributes),
                 self.presenter.of_listing(attributes),
             ),
-            None => (
-                self.presenter.unknown(entry),
-                std::time::Duration::ZERO,
-            ),
+            None => (self.presenter.unknown(entry), std::time::Duration::ZERO),
         }
     }
 
@@ -174,7 +170,9 @@ impl Filesystem for Adapter {
         config.add_capabilities(wanted).map_err(|missing| {
             io::Error::new(
                 io::ErrorKind::Unsupported,
-                format!("this kernel's FUSE is too old (Linux 5.1 is needed): it lacks {missing:?}"),
+                format!(
+                    "this kernel's FUSE is too old (Linux 5.1 is needed): it lacks {missing:?}"
+                ),
             )
         })?;
         // Both are refused for 0 only.

@@ -227,10 +227,7 @@ mod tests {
                 nanoseconds,
             })
         };
-        assert_eq!(
-            told(-1, 999_999_999),
-            UNIX_EPOCH - Duration::from_nanos(1)
-        );
+        assert_eq!(told(-1, 999_999_999), UNIX_EPOCH - Duration::from_nanos(1));
         assert_eq!(told(3, 7), UNIX_EPOCH + Duration::new(3, 7));
         let _no_panic = (told(i64::MIN, 0), told(i64::MAX, 999_999_999));
     }

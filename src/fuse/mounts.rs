@@ -62,8 +62,7 @@ fn topmost(mountinfo: &[u8], place: &Path) -> Option<MountRecord> {
     mountinfo
         .split(|byte| *byte == b'\n')
         .filter_map(parse_record)
-        .filter(|record| record.place == place)
-        .last()
+        .rfind(|record| record.place == place)
 }
 
 fn parse_record(line: &[u8]) -> Option<MountRecord> {

@@ -145,10 +145,7 @@ pub fn listed_place(named: &Path) -> Result<PathBuf> {
     let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
         return Err(Error::new(
             ErrorKind::Usage,
-            format!(
-                "{} names no mount: give the path of one",
-                named.display()
-            ),
+            format!("{} names no mount: give the path of one", named.display()),
         ));
     };
     let parent = parent

@@ -43,12 +43,7 @@ impl MountedTree {
     ///
     /// # Errors
     /// As `attach`; Failed if the kernel cannot do what is needed.
-    pub fn mount(
-        tree: Tree,
-        place: &Path,
-        source: &str,
-        options: &MountOptions,
-    ) -> Result<Self> {
+    pub fn mount(tree: Tree, place: &Path, source: &str, options: &MountOptions) -> Result<Self> {
         let tree = Arc::new(tree);
         let device = attach(place, source, options)?;
         let Some(record) = mounts::mount_at(place)?.filter(MountRecord::is_bygone) else {
@@ -155,8 +150,12 @@ fn start(
         false => Some(start_polling(Arc::clone(tree), notifier)?),
     };
     // The first question of all: it waits until a thread answers.
-    std::fs::metadata(&record.place)
-        .map_err(|error| Error::io(format!("get an answer at {}", record.place.display()), error))?;
+    std::fs::metadata(&record.place).map_err(|error| {
+        Error::io(
+            format!("get an answer at {}", record.place.display()),
+            error,
+        )
+    })?;
     announce(&record.device);
     info!("{} is mounted", record.place.display());
     Ok(MountedTree {
