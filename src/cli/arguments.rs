@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 
+use bytesize::ByteSize;
 use clap::Args;
 use clap::builder::{PathBufValueParser, TypedValueParser};
+
+use crate::repo::PointFilter;
 
 /// What every command takes.
 #[derive(Debug, Args)]
@@ -55,6 +58,36 @@ pub struct PointFilterArguments {
     pub label: Vec<(String, String)>,
 }
 
+impl PointFilterArguments {
+    /// The filter that was typed.
+    pub fn to_filter(&self) -> PointFilter {
+        PointFilter {
+            host: self.host.clone(),
+            set: self.set.clone(),
+            path: self.path.clone(),
+            labels: self.label.clone(),
+        }
+    }
+}
+
+/// Reads a size in bytes: `128K`, `128KiB` (both 1024 bytes each), `1.5MB` (10^6), `4096`.
+///
+/// # Errors
+/// Says what was expected.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    // What dd(1) and its like mean by one letter.
+    let is_binary = text.ends_with(['K', 'M', 'G', 'T', 'k', 'm', 'g', 't']);
+    let whole = if is_binary {
+        format!("{text}iB")
+    } else {
+        text.to_owned()
+    };
+    whole
+        .parse::<ByteSize>()
+        .map(|size| size.as_u64())
+        .map_err(|_| "expected a size such as 4096, 128K or 1.5MiB".to_owned())
+}
+
 /// Reads a label, `K=V`: the key is not empty, the value may be and may contain `=`.
 ///
 /// # Errors
@@ -78,6 +111,17 @@ fn repository_place(place: PathBuf) -> Result<PathBuf, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_take_binary_and_decimal_units() {
+        assert_eq!(parse_size("4096"), Ok(4096));
+        assert_eq!(parse_size("128K"), Ok(128 << 10));
+        assert_eq!(parse_size("1.5MiB"), Ok(3 << 19));
+        assert_eq!(parse_size("2MB"), Ok(2_000_000));
+        assert!(
+            parse_size("much").is_err() && parse_size("-1").is_err() && parse_size("").is_err()
+        );
+    }
 
     #[test]
     fn a_label_is_a_key_and_a_value() {

@@ -307,6 +307,20 @@ impl Tree {
         views.take_in(&self.points, &new)
     }
 
+    /// Is one point at the root? Then nothing ever changes, and no directory is shared with another point.
+    pub fn is_one_point(&self) -> bool {
+        matches!(self.root, Root::Point(_))
+    }
+
+    /// For how long a name that a directory lacks stays away.
+    pub fn lifetime_of_names(&self, directory: NodeId) -> Lifetime {
+        match directory.decode() {
+            Ok(Node::Directory { .. } | Node::PointRoot(_)) => Lifetime::Forever,
+            Ok(Node::Root) if self.is_one_point() => Lifetime::Forever,
+            _ => Lifetime::Short,
+        }
+    }
+
     /// Does anything have extended attributes? None where that would have to be looked for: a single point knows.
     pub fn has_xattrs(&self) -> Option<bool> {
         let Root::Point(number) = self.root else {
