@@ -17,6 +17,12 @@ pub mod format;
 /// A repository opened: packs written, chunks found by the index, points listed and committed, leases.
 pub mod repo;
 
+/// From a place in the repository to plain, verified bytes, through memory.
+pub mod fetch;
+
+/// A restore point as a tree: node ids, directories, extents. Knows no FUSE.
+pub mod tree;
+
 /// What a person asks for, one public function each.
 pub mod ops;
 

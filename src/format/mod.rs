@@ -5,17 +5,23 @@
 
 mod config;
 mod entry;
+mod extents;
 mod features;
 mod json;
 mod name;
 mod point;
+mod record;
+pub mod run;
+mod tables;
 mod text;
+mod times;
 
 pub use config::{Chunking, Config, FORMAT_VERSION, SealMethod};
 pub use entry::{
     ChunkPlace, Content, EXTENT_LIST_SPAN, Entry, EntryFlags, Extent, ExtentList, FileType, Hint,
     INLINE_BYTES_MAX, KeyedRecord, Metadata, Record, Section, Xattr,
 };
+pub use extents::{decode_extents, encode_extents};
 pub use features::Features;
 pub use json::{decode_json, encode_json};
 pub use name::{
@@ -25,3 +31,5 @@ pub use name::{
 pub use point::{
     FOOTER_IN_POINT_BYTES_MAX, Figures, Moment, PathMapping, Point, PointKind, RunReference,
 };
+pub use record::{decode_record, encode_record};
+pub use tables::{Tables, TablesWriter};
