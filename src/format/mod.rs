@@ -5,6 +5,7 @@
 
 mod config;
 mod entry;
+mod extents;
 mod features;
 mod index;
 mod json;
@@ -12,7 +13,11 @@ mod lease;
 mod name;
 mod pack;
 mod point;
+mod record;
+pub mod run;
+mod tables;
 mod text;
+mod times;
 mod trailer;
 
 pub use config::{Chunking, Config, FORMAT_VERSION, SealMethod};
@@ -20,9 +25,10 @@ pub use entry::{
     ChunkPlace, Content, EXTENT_LIST_SPAN, Entry, EntryFlags, Extent, ExtentList, FileType, Hint,
     INLINE_BYTES_MAX, KeyedRecord, Metadata, Record, Section, Xattr,
 };
+pub use extents::{decode_extents, encode_extents};
 pub use features::Features;
 pub use index::{
-    IndexEncoder, IndexFooter, IndexRow, IndexSection, PREFIX_BYTES, ROWS_PER_PAGE, PACKS_PER_PAGE,
+    IndexEncoder, IndexFooter, IndexRow, IndexSection, PACKS_PER_PAGE, PREFIX_BYTES, ROWS_PER_PAGE,
     decode_packs, decode_plain_rows, decode_rows, prefix_of,
 };
 pub use json::{decode_json, encode_json};
@@ -35,3 +41,5 @@ pub use pack::{FrameChunk, PackDirectory, PackFrame};
 pub use point::{
     FOOTER_IN_POINT_BYTES_MAX, Figures, Moment, PathMapping, Point, PointKind, RunReference,
 };
+pub use record::{decode_record, encode_record};
+pub use tables::{Tables, TablesWriter};
