@@ -14,6 +14,18 @@ pub mod seal;
 /// Every object of a repository as bytes and as structs, and the way between them.
 pub mod format;
 
+/// A repository opened: packs written, chunks found by the index, points listed and committed, leases.
+pub mod repo;
+
+/// From a place in the repository to plain, verified bytes, through memory.
+pub mod fetch;
+
+/// Runs written and read, and the chain of them that a point stands on: lookup, listing, iteration.
+pub mod manifest;
+
+/// A restore point as a tree: node ids, directories, extents. Knows no FUSE.
+pub mod tree;
+
 /// What a person asks for, one public function each.
 pub mod ops;
 

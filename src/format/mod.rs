@@ -8,6 +8,7 @@ mod entry;
 mod extents;
 mod features;
 mod json;
+mod name;
 mod point;
 mod record;
 pub mod run;
@@ -23,6 +24,10 @@ pub use entry::{
 pub use extents::{decode_extents, encode_extents};
 pub use features::Features;
 pub use json::{decode_json, encode_json};
+pub use name::{
+    CONFIG_NAME, INDEX_PREFIX, LEASES_PREFIX, PACKS_PREFIX, POINTS_PREFIX, RUNS_PREFIX, index_name,
+    lease_name, pack_name, point_name, run_name,
+};
 pub use point::{
     FOOTER_IN_POINT_BYTES_MAX, Figures, Moment, PathMapping, Point, PointKind, RunReference,
 };

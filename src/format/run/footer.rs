@@ -5,10 +5,9 @@
 //! ```text
 //! features      three counted lists of framed names: compatible, read-only compatible, incompatible
 //! counts        varints: tombstones of directories, tombstones of files, linked entries, entries with xattrs
-//! origin runs   a count, then ids of 16 bytes: the run itself never among them
 //! sequences     for each of the four: rows, blocks, offset, length, count of index parts;
 //!               for each part: framed first key, first row, first block, offset, place
-//! tables        the places of packs and owners
+//! tables        the places of ids (of packs and of origin runs) and of owners
 //! filters       0, or 1 and for each of the four: a count of parts; for each: framed first key, place
 //! ```
 //!
@@ -16,7 +15,8 @@
 //! passed over. The trailer is the sealed footer's length in four bytes, a zero word and eight bytes that name the
 //! format.
 
-use crate::base::{ByteReader, ByteWriter, Error, ErrorKind, Result, Row, RunId};
+use crate::base::{ByteReader, ByteWriter, Result, Row};
+use crate::format::Features;
 
 use super::block::KEY_BYTES_MAX;
 use super::index::IndexPart;
@@ -33,9 +33,6 @@ const FEATURE_BYTES_MAX: usize = 256;
 
 /// Features of one class.
 const FEATURES_MAX: usize = 1024;
-
-/// Origin runs of one run.
-const ORIGINS_MAX: usize = 1 << 20;
 
 /// Parts of one index or one filter: enough for 30 billion keys.
 const PARTS_MAX: usize = 1 << 20;
@@ -81,11 +78,10 @@ pub struct FilterPart {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunFooter {
     pub counts: Counts,
-    /// The runs that origins and groups name by ordinal.
-    pub origins: Vec<RunId>,
     /// At the place of each sequence's number.
     pub sequences: [SequenceAt; 4],
-    pub packs: PieceAt,
+    /// The packs and origin runs that entries name by ordinal.
+    pub ids: PieceAt,
     pub owners: PieceAt,
     /// At the place of each filter's number; None in a base run.
     pub filters: Option<[Vec<FilterPart>; 4]>,
@@ -125,14 +121,10 @@ impl RunFooter {
         ] {
             writer.varint(count);
         }
-        writer.varint(self.origins.len() as u64);
-        for run in &self.origins {
-            writer.raw(&run.0);
-        }
         for sequence in &self.sequences {
             encode_sequence(sequence, &mut writer);
         }
-        self.packs.encode(&mut writer);
+        self.ids.encode(&mut writer);
         self.owners.encode(&mut writer);
         writer.u8(u8::from(self.filters.is_some()));
         for parts in self.filters.iter().flatten() {
@@ -159,7 +151,6 @@ impl RunFooter {
             with_xattrs: reader.varint()?,
             ..Counts::default()
         };
-        let origins = decode_list(&mut reader, ORIGINS_MAX, |reader| reader.array().map(RunId))?;
         let mut sequences: [SequenceAt; 4] = Default::default();
         for sequence in &mut sequences {
             *sequence = decode_sequence(&mut reader, end)?;
@@ -168,9 +159,8 @@ impl RunFooter {
         counts.files = sequences[Sequence::Files as usize].rows;
         Ok(Self {
             counts,
-            origins,
             sequences,
-            packs: PieceAt::decode(&mut reader, end)?,
+            ids: PieceAt::decode(&mut reader, end)?,
             owners: PieceAt::decode(&mut reader, end)?,
             filters: decode_filters(&mut reader, end)?,
         })
@@ -190,21 +180,17 @@ fn decode_list<T>(
 fn check_features(reader: &mut ByteReader<'_>) -> Result<()> {
     let mut names = || {
         decode_list(reader, FEATURES_MAX, |reader| {
-            reader.framed(FEATURE_BYTES_MAX).map(<[u8]>::to_vec)
+            let name = reader.framed(FEATURE_BYTES_MAX)?;
+            Ok(String::from_utf8_lossy(name).into_owned())
         })
     };
-    // Of the three classes a reader minds the last one only.
-    let [_, _, incompatible] = [names()?, names()?, names()?];
-    match incompatible.first() {
-        None => Ok(()),
-        Some(name) => Err(Error::new(
-            ErrorKind::Failed,
-            format!(
-                "a run needs the feature {:?}, which this version does not have: use a newer one",
-                String::from_utf8_lossy(name)
-            ),
-        )),
-    }
+    let [compatible, read_only_compatible, incompatible] = [names()?, names()?, names()?];
+    let features = Features {
+        compatible,
+        read_only_compatible,
+        incompatible,
+    };
+    features.check_readable("a run")
 }
 
 fn encode_sequence(sequence: &SequenceAt, writer: &mut ByteWriter) {
@@ -324,6 +310,7 @@ pub fn footer_start(length: u64, footer_length: u32) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::ErrorKind;
     use proptest::prelude::*;
 
     const END: u64 = 1 << 30;
@@ -366,9 +353,8 @@ mod tests {
                 linked: 3,
                 with_xattrs: 4,
             },
-            origins: vec![RunId([1; 16]), RunId([2; 16])],
             sequences: [sequence(1), sequence(3), sequence(0), sequence(0)],
-            packs: PieceAt::empty(),
+            ids: PieceAt::empty(),
             owners: PieceAt::Apart {
                 offset: END - 50,
                 length: 50,

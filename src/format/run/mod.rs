@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! blocks of files | blocks of directories | blocks of the origin map | blocks of warnings
-//! parts of the filters | table of owners | table of packs | parts of the block index | footer | trailer
+//! parts of the filters | table of owners | table of ids | parts of the block index | footer | trailer
 //! ```
 //!
 //! Each of the four sequences of blocks has a block index, itself in blocks; the footer has its top level. What is
@@ -32,4 +32,4 @@ pub use index::{
 };
 pub use origins::{OriginKey, decode_origin_row, encode_origin_row};
 pub use place::{Filter, INLINE_PIECE_BYTES_MAX, PieceAt, Sequence, Table, associated_data};
-pub use tables::{Owner, Owners, Warning};
+pub use tables::{Owner, Owners, decode_warning, encode_warning};

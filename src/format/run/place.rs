@@ -1,5 +1,6 @@
 //! Where the pieces of a run lie, and what they are sealed with.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::base::limits::FOOTER_PLAIN_BYTES_MAX;
@@ -43,6 +44,17 @@ impl Sequence {
     }
 }
 
+impl fmt::Display for Sequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Directories => "its directories",
+            Self::Files => "its files",
+            Self::Origins => "its origin map",
+            Self::Warnings => "its warnings",
+        })
+    }
+}
+
 impl From<Section> for Sequence {
     fn from(section: Section) -> Self {
         match section {
@@ -56,8 +68,8 @@ impl From<Section> for Sequence {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Table {
-    /// The packs that hints name, by ordinal.
-    Packs = 0,
+    /// The packs and origin runs that entries name by ordinal.
+    Ids = 0,
     /// The names of owners.
     Owners = 1,
 }

@@ -87,33 +87,23 @@ fn decode_names(reader: &mut ByteReader<'_>) -> Result<BTreeMap<u32, Vec<u8>>> {
     Ok(names)
 }
 
-/// What a backup warned of: a path, and what was wrong there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Warning {
-    /// From the root, without a slash before it.
-    pub path: Vec<u8>,
-    pub message: String,
+/// The body of a warning, a path (from the root, without a slash before it) and what was wrong there. In the blocks of
+/// warnings its key is its number in eight bytes, big-endian. Ends that are beyond the limit are cut off.
+pub fn encode_warning(path: &[u8], message: &str, writer: &mut ByteWriter) {
+    writer.framed(&path[..path.len().min(WARNING_BYTES_MAX)]);
+    writer.framed(&message.as_bytes()[..message.len().min(WARNING_BYTES_MAX)]);
 }
 
-impl Warning {
-    /// Its body in the blocks of warnings, where the key is its number in eight bytes, big-endian. Ends that are
-    /// beyond the limit are cut off.
-    pub fn encode(path: &[u8], message: &str, writer: &mut ByteWriter) {
-        writer.framed(&path[..path.len().min(WARNING_BYTES_MAX)]);
-        writer.framed(&message.as_bytes()[..message.len().min(WARNING_BYTES_MAX)]);
-    }
-
-    /// The warning of a body.
-    ///
-    /// # Errors
-    /// Corrupt, if it is none.
-    pub fn decode(body: &[u8]) -> Result<Self> {
-        let mut reader = ByteReader::new("a run's warning", body);
-        Ok(Self {
-            path: reader.framed(WARNING_BYTES_MAX)?.to_vec(),
-            message: String::from_utf8_lossy(reader.framed(WARNING_BYTES_MAX)?).into_owned(),
-        })
-    }
+/// The path and the message of a warning's body.
+///
+/// # Errors
+/// Corrupt, if it is none.
+pub fn decode_warning(body: &[u8]) -> Result<(Vec<u8>, String)> {
+    let mut reader = ByteReader::new("a run's warning", body);
+    Ok((
+        reader.framed(WARNING_BYTES_MAX)?.to_vec(),
+        String::from_utf8_lossy(reader.framed(WARNING_BYTES_MAX)?).into_owned(),
+    ))
 }
 
 #[cfg(test)]
@@ -133,15 +123,14 @@ mod tests {
         #[test]
         fn warnings_come_back(path: Vec<u8>, message: String) {
             let mut writer = ByteWriter::new();
-            Warning::encode(&path, &message, &mut writer);
-            let warning = Warning::decode(writer.as_bytes()).unwrap();
-            prop_assert_eq!(warning, Warning { path, message });
+            encode_warning(&path, &message, &mut writer);
+            prop_assert_eq!(decode_warning(writer.as_bytes()).unwrap(), (path, message));
         }
 
         #[test]
         fn bytes_that_are_no_table_do_no_harm(plain: Vec<u8>) {
             let _ = Owners::decode(&plain);
-            let _ = Warning::decode(&plain);
+            let _ = decode_warning(&plain);
         }
     }
 

@@ -1,0 +1,225 @@
+//! Fetching what is not in memory: several sealed pieces at once, neighbours in one request.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::base::{Error, PackId, Result, RunId};
+use crate::format::{ChunkPlace, pack_name, run_name};
+use crate::seal::{SEAL_OVERHEAD_BYTES, SealedKind};
+
+use super::frame::Frame;
+use super::memory::Claim;
+use super::{Cached, Fetcher, Piece};
+
+/// Bytes between two pieces that are fetched and thrown away rather than asking twice: what a local disk reads in
+/// less time than a second request takes.
+const GAP_BYTES_MAX: u64 = 64 << 10;
+
+/// Bytes of one request for several pieces, so that little waits for much.
+const REQUEST_BYTES_MAX: u64 = 8 << 20;
+
+/// Frames are sealed without associated data: their place may change, and each chunk's id binds the content.
+const FRAME_ASSOCIATED: &[u8] = &[];
+
+/// An object that holds sealed pieces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Object {
+    Run(RunId),
+    Pack(PackId),
+}
+
+/// What the memory cache knows a piece by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct PlaceKey {
+    pub(super) object: Object,
+    pub(super) offset: u64,
+}
+
+/// A sealed piece to fetch and open.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    pub(super) key: PlaceKey,
+    length: u32,
+    kind: SealedKind,
+    associated: &'a [u8],
+}
+
+impl fmt::Display for PlaceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.object {
+            Object::Run(id) => write!(f, "run {id} at {}", self.offset),
+            Object::Pack(id) => write!(f, "pack {id}, frame at {}", self.offset),
+        }
+    }
+}
+
+impl<'a> Wanted<'a> {
+    pub(super) fn piece(piece: &Piece<'a>) -> Self {
+        Self {
+            key: PlaceKey {
+                object: Object::Run(piece.run),
+                offset: piece.offset,
+            },
+            length: piece.length,
+            kind: piece.kind,
+            associated: piece.associated,
+        }
+    }
+}
+
+impl Wanted<'static> {
+    pub(super) fn frame(kind: SealedKind, place: &ChunkPlace) -> Self {
+        Self {
+            key: PlaceKey {
+                object: Object::Pack(place.hint.pack),
+                offset: u64::from(place.hint.frame_offset),
+            },
+            length: place.hint.frame_length,
+            kind,
+            associated: FRAME_ASSOCIATED,
+        }
+    }
+}
+
+impl Wanted<'_> {
+    fn range(&self) -> Range<u64> {
+        self.key.offset..self.key.offset.saturating_add(u64::from(self.length))
+    }
+
+    /// Refuses a length that nothing sealed can have, before so much is fetched.
+    fn check(&self) -> Result<()> {
+        let length = self.length as usize;
+        let most = self.kind.plain_bytes_max() + SEAL_OVERHEAD_BYTES;
+        if (SEAL_OVERHEAD_BYTES..=most).contains(&length) {
+            return Ok(());
+        }
+        Err(Error::corrupt(
+            self.key,
+            format_args!("{} cannot have {length} bytes", self.kind),
+        ))
+    }
+
+    /// Can `next`, which lies at or after this in the order of places, come with a request that begins at `start`
+    /// and ends with this?
+    fn can_bring(&self, next: &Self, start: u64) -> bool {
+        self.key.object == next.key.object
+            && next.key.offset.saturating_sub(self.range().end) <= GAP_BYTES_MAX
+            && next.range().end - start <= REQUEST_BYTES_MAX
+    }
+}
+
+impl Fetcher {
+    /// One piece that was not in memory a moment ago.
+    pub(super) fn fetch_one(&self, wanted: &Wanted<'_>) -> Result<Cached> {
+        match self.memory.claim(&wanted.key) {
+            Claim::Ready(cached) => Ok(cached),
+            Claim::Follow(flight) => flight.wait(),
+            Claim::Lead(lead) => {
+                let loaded = self.load_one(wanted);
+                lead.complete(&loaded, loaded.as_ref().map_or(0, Cached::weight));
+                loaded
+            }
+        }
+    }
+
+    /// Pieces in the order asked, from memory or from the store.
+    pub(super) fn fetch(&self, wanted: &[Wanted<'_>]) -> Vec<Result<Cached>> {
+        let mut outcomes: Vec<Option<Result<Cached>>> = wanted.iter().map(|_| None).collect();
+        let mut leads = Vec::new();
+        let mut follows = Vec::new();
+        for (place, one) in wanted.iter().enumerate() {
+            match self.memory.claim(&one.key) {
+                Claim::Ready(cached) => outcomes[place] = Some(Ok(cached)),
+                Claim::Follow(flight) => follows.push((place, flight)),
+                Claim::Lead(lead) => leads.push((place, lead)),
+            }
+        }
+        leads.sort_by_key(|(place, _)| wanted[*place].key);
+        let ordered: Vec<&Wanted<'_>> = leads.iter().map(|(place, _)| &wanted[*place]).collect();
+        let loaded = group(&ordered).flat_map(|neighbours| self.load(neighbours));
+        for ((place, lead), loaded) in leads.into_iter().zip(loaded) {
+            lead.complete(&loaded, loaded.as_ref().map_or(0, Cached::weight));
+            outcomes[place] = Some(loaded);
+        }
+        // Only now, since what is waited for may be led above.
+        for (place, flight) in follows {
+            outcomes[place] = Some(flight.wait());
+        }
+        outcomes
+            .into_iter()
+            .map(|outcome| outcome.expect("each piece is ready, led or followed"))
+            .collect()
+    }
+
+    /// Neighbours by one request; where that fails, each by its own, so that one bad place costs no other.
+    fn load(&self, neighbours: &[&Wanted<'_>]) -> Vec<Result<Cached>> {
+        let [first, .., last] = neighbours else {
+            return neighbours.iter().map(|one| self.load_one(one)).collect();
+        };
+        let start = first.key.offset;
+        match self.request(first.key.object, start..last.range().end) {
+            Ok(bytes) => neighbours
+                .iter()
+                .map(|one| {
+                    let range = one.range();
+                    self.open(
+                        one,
+                        &bytes[(range.start - start) as usize..(range.end - start) as usize],
+                    )
+                })
+                .collect(),
+            Err(_) => neighbours.iter().map(|one| self.load_one(one)).collect(),
+        }
+    }
+
+    fn load_one(&self, wanted: &Wanted<'_>) -> Result<Cached> {
+        wanted.check()?;
+        let sealed = self
+            .request(wanted.key.object, wanted.range())
+            .map_err(|error| error.context(wanted.key))?;
+        self.open(wanted, &sealed)
+    }
+
+    fn request(&self, object: Object, range: Range<u64>) -> Result<Vec<u8>> {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let name = match object {
+            Object::Run(id) => run_name(&id),
+            Object::Pack(id) => pack_name(&id),
+        };
+        let bytes = self.repository().store().get_range(&name, range)?;
+        self.fetched_bytes
+            .fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        Ok(bytes)
+    }
+
+    fn open(&self, wanted: &Wanted<'_>, sealed: &[u8]) -> Result<Cached> {
+        let kind = wanted.kind;
+        let plain = self
+            .repository()
+            .seal()
+            .open(kind, wanted.associated, sealed, kind.plain_bytes_max())
+            .map_err(|error| error.context(wanted.key))?;
+        Ok(match wanted.key.object {
+            Object::Run(_) => Cached::Piece(Arc::from(plain)),
+            Object::Pack(_) => Cached::Frame(Arc::new(Frame::new(plain))),
+        })
+    }
+}
+
+/// Splits pieces, which are in order of places, into those that one request brings. A piece of an impossible length
+/// stays by itself, and is refused there; so does one that reaches into the one before.
+fn group<'a, 'b>(ordered: &'a [&'b Wanted<'b>]) -> impl Iterator<Item = &'a [&'b Wanted<'b>]> {
+    let mut start = ordered.first().map_or(0, |first| first.key.offset);
+    ordered.chunk_by(move |one, next| {
+        let together = one.check().is_ok()
+            && next.check().is_ok()
+            && one.range().end <= next.key.offset
+            && one.can_bring(next, start);
+        if !together {
+            start = next.key.offset;
+        }
+        together
+    })
+}

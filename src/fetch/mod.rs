@@ -1,0 +1,221 @@
+//! From a place in the repository to plain, verified bytes: memory, then the store.
+//!
+//! What is fetched are *pieces* of runs and *frames* of packs, each sealed by itself; both lie in one memory cache.
+//! Neighbours that are asked for together come in one request. A chunk that is missing or damaged where its hint
+//! says is looked for in the index, and again once the index was listed anew, before it is called so.
+//!
+//! Invariants: one fetch per piece or frame, however many ask at once; the cache never exceeds its limit; no byte
+//! of a chunk is returned before the chunk was found to have its id. Nothing here knows what pieces mean.
+
+mod batch;
+mod frame;
+mod memory;
+mod recover;
+mod segmented;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::base::{Error, Result, RunId};
+use crate::format::ChunkPlace;
+use crate::repo::Repository;
+use crate::seal::SealedKind;
+
+use batch::{PlaceKey, Wanted};
+use frame::Frame;
+use memory::Memory;
+
+pub use frame::ChunkBytes;
+pub use segmented::SegmentedCache;
+
+/// A sealed piece of a run.
+#[derive(Debug, Clone, Copy)]
+pub struct Piece<'a> {
+    pub run: RunId,
+    /// Its first byte in the run.
+    pub offset: u64,
+    /// Sealed bytes.
+    pub length: u32,
+    pub kind: SealedKind,
+    /// What it was sealed with: its place.
+    pub associated: &'a [u8],
+}
+
+/// What the fetcher did since it was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Pieces and frames that were in memory, or already on their way.
+    pub hits: u64,
+    /// Those that were not.
+    pub misses: u64,
+    /// Requests to the store for pieces and frames.
+    pub requests: u64,
+    /// Bytes that these brought.
+    pub fetched_bytes: u64,
+    /// Bytes in memory now.
+    pub cached_bytes: u64,
+}
+
+/// Fetches pieces and chunks of one repository. Any thread may use it.
+pub struct Fetcher {
+    repository: Arc<Repository>,
+    memory: Memory<PlaceKey, Cached>,
+    requests: AtomicU64,
+    fetched_bytes: AtomicU64,
+}
+
+/// What the memory cache keeps.
+#[derive(Clone)]
+enum Cached {
+    Piece(Arc<[u8]>),
+    Frame(Arc<Frame>),
+}
+
+impl Fetcher {
+    /// A fetcher that keeps at most `memory_bytes` bytes of plain pieces and frames in memory.
+    pub fn new(repository: Arc<Repository>, memory_bytes: u64) -> Arc<Self> {
+        Arc::new(Self {
+            repository,
+            memory: Memory::new(memory_bytes),
+            requests: AtomicU64::new(0),
+            fetched_bytes: AtomicU64::new(0),
+        })
+    }
+
+    /// The repository that this fetches from.
+    pub fn repository(&self) -> &Arc<Repository> {
+        &self.repository
+    }
+
+    /// The plain bytes of a run's piece.
+    ///
+    /// # Errors
+    /// Missing, if the run is not there; corrupt, if the piece is not what was sealed; denied, unreachable or failed
+    /// as the store has it. The message names run and offset.
+    pub fn piece(&self, piece: &Piece<'_>) -> Result<Arc<[u8]>> {
+        let wanted = Wanted::piece(piece);
+        let cached = match self.memory.get(&wanted.key) {
+            Some(cached) => cached,
+            None => self.fetch_one(&wanted)?,
+        };
+        cached.into_piece()
+    }
+
+    /// The plain bytes of several pieces, in the order asked. Neighbours come in one request.
+    ///
+    /// # Errors
+    /// The first failure among them, as `piece` has it.
+    pub fn pieces(&self, pieces: &[Piece<'_>]) -> Result<Vec<Arc<[u8]>>> {
+        let wanted: Vec<Wanted<'_>> = pieces.iter().map(Wanted::piece).collect();
+        self.fetch(&wanted)
+            .into_iter()
+            .map(|cached| cached?.into_piece())
+            .collect()
+    }
+
+    /// A chunk of a file's content, verified.
+    ///
+    /// # Errors
+    /// Missing or corrupt, if no location has it whole; denied, unreachable or failed as the store has it. The
+    /// message names chunk, pack and offset.
+    pub fn chunk(&self, place: &ChunkPlace) -> Result<ChunkBytes> {
+        self.chunk_of(SealedKind::Data, place)
+    }
+
+    /// A chunk that is an extent list, verified.
+    ///
+    /// # Errors
+    /// Those of `chunk`.
+    pub fn extent_list(&self, place: &ChunkPlace) -> Result<ChunkBytes> {
+        self.chunk_of(SealedKind::ExtentList, place)
+    }
+
+    /// Several chunks of files' content, in the order asked. Frames that are neighbours come in one request.
+    ///
+    /// # Errors
+    /// The first failure among them, as `chunk` has it.
+    pub fn chunks(&self, places: &[ChunkPlace]) -> Result<Vec<ChunkBytes>> {
+        let wanted: Vec<Wanted<'_>> = places
+            .iter()
+            .map(|place| Wanted::frame(SealedKind::Data, place))
+            .collect();
+        self.fetch(&wanted)
+            .into_iter()
+            .zip(places)
+            .map(|(cached, place)| {
+                cached
+                    .and_then(|cached| self.verified(cached, place))
+                    .or_else(|error| self.recover(SealedKind::Data, place, error))
+            })
+            .collect()
+    }
+
+    /// What this did so far.
+    pub fn counters(&self) -> Counters {
+        let memory = self.memory.counters();
+        Counters {
+            hits: memory.hits,
+            misses: memory.misses,
+            requests: self.requests.load(Ordering::Relaxed),
+            fetched_bytes: self.fetched_bytes.load(Ordering::Relaxed),
+            cached_bytes: memory.bytes,
+        }
+    }
+
+    fn chunk_of(&self, kind: SealedKind, place: &ChunkPlace) -> Result<ChunkBytes> {
+        self.chunk_at(kind, place)
+            .or_else(|error| self.recover(kind, place, error))
+    }
+
+    /// The chunk where its hint says, and nowhere else.
+    fn chunk_at(&self, kind: SealedKind, place: &ChunkPlace) -> Result<ChunkBytes> {
+        let wanted = Wanted::frame(kind, place);
+        let cached = match self.memory.get(&wanted.key) {
+            Some(cached) => cached,
+            None => self.fetch_one(&wanted)?,
+        };
+        self.verified(cached, place)
+    }
+
+    fn verified(&self, cached: Cached, place: &ChunkPlace) -> Result<ChunkBytes> {
+        cached
+            .into_frame()?
+            .chunk(self.repository.seal(), place)
+            .map_err(|error| {
+                let hint = &place.hint;
+                error.context(format_args!(
+                    "pack {}, frame at {}",
+                    hint.pack, hint.frame_offset
+                ))
+            })
+    }
+}
+
+impl Cached {
+    fn weight(&self) -> u64 {
+        match self {
+            Self::Piece(bytes) => bytes.len() as u64 + size_of::<Self>() as u64,
+            Self::Frame(frame) => frame.weight(),
+        }
+    }
+
+    fn into_piece(self) -> Result<Arc<[u8]>> {
+        match self {
+            Self::Piece(bytes) => Ok(bytes),
+            Self::Frame(_) => Err(Error::corrupt("a run", "a frame lies where a piece should")),
+        }
+    }
+
+    fn into_frame(self) -> Result<Arc<Frame>> {
+        match self {
+            Self::Frame(frame) => Ok(frame),
+            Self::Piece(_) => Err(Error::corrupt(
+                "a pack",
+                "a piece lies where a frame should",
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

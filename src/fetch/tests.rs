@@ -1,0 +1,186 @@
+//! The fetcher over a store that records its requests.
+
+use super::*;
+use crate::base::{ErrorKind, PackId};
+use crate::format::{Hint, pack_name, run_name};
+use crate::repo::InitOptions;
+use crate::seal::Compression;
+use crate::store::{Body, MemoryStore, Recording, Store};
+
+struct Bench {
+    memory: Arc<MemoryStore>,
+    store: Arc<Recording>,
+    fetcher: Arc<Fetcher>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let memory = Arc::new(MemoryStore::new());
+        let store = Arc::new(Recording::new(memory.clone()));
+        let repository = Repository::init(store.clone(), &InitOptions::default()).unwrap();
+        store.take();
+        Self {
+            memory,
+            store,
+            fetcher: Fetcher::new(repository, 1 << 20),
+        }
+    }
+
+    /// Seals pieces one after the other, with so many bytes between; returns the object and each one's range.
+    fn sealed(
+        &self,
+        kind: SealedKind,
+        plains: &[Vec<u8>],
+        gap: usize,
+    ) -> (Vec<u8>, Vec<(usize, usize)>) {
+        let mut object = Vec::new();
+        let mut ranges = Vec::new();
+        for plain in plains {
+            let start = object.len();
+            self.fetcher
+                .repository()
+                .seal()
+                .seal(kind, b"", plain, Compression::Off, &mut object)
+                .unwrap();
+            ranges.push((start, object.len() - start));
+            object.resize(object.len() + gap, 0);
+        }
+        (object, ranges)
+    }
+
+    fn put(&self, name: &str, bytes: &[u8]) {
+        self.memory.put_new(name, Body::Bytes(&[bytes])).unwrap();
+    }
+
+    /// A pack of frames of one chunk each, with so many bytes between.
+    fn pack(&self, id: u8, plains: &[Vec<u8>], gap: usize) -> Vec<ChunkPlace> {
+        let pack = PackId([id; 16]);
+        let (object, ranges) = self.sealed(SealedKind::Data, plains, gap);
+        self.put(&pack_name(&pack), &object);
+        let place = |(plain, (start, length)): (&Vec<u8>, (usize, usize))| ChunkPlace {
+            id: self.fetcher.repository().seal().chunk_id(plain),
+            length: plain.len() as u32,
+            hint: Hint {
+                pack,
+                frame_offset: start as u32,
+                frame_length: length as u32,
+                offset_in_frame: 0,
+            },
+        };
+        plains.iter().zip(ranges).map(place).collect()
+    }
+
+    fn requests(&self) -> usize {
+        self.store.take().len()
+    }
+}
+
+fn plains(count: u8, length: usize) -> Vec<Vec<u8>> {
+    (0..count).map(|number| vec![number; length]).collect()
+}
+
+fn piece(run: RunId, (start, length): (usize, usize)) -> Piece<'static> {
+    Piece {
+        run,
+        offset: start as u64,
+        length: length as u32,
+        kind: SealedKind::RunBlock,
+        associated: b"",
+    }
+}
+
+#[test]
+fn a_piece_is_fetched_once_and_then_comes_from_memory() {
+    let bench = Bench::new();
+    let run = RunId([1; 16]);
+    let (object, ranges) = bench.sealed(SealedKind::RunBlock, &plains(2, 1000), 0);
+    bench.put(&run_name(&run), &object);
+    for _ in 0..3 {
+        let plain = bench.fetcher.piece(&piece(run, ranges[1])).unwrap();
+        assert_eq!(*plain, [1; 1000]);
+    }
+    assert_eq!(bench.requests(), 1);
+    let counters = bench.fetcher.counters();
+    assert_eq!(
+        (counters.hits, counters.misses, counters.requests),
+        (2, 1, 1)
+    );
+    assert!(counters.cached_bytes >= 1000 && counters.fetched_bytes < 1100);
+}
+
+#[test]
+fn neighbours_come_in_one_request_whatever_the_order_and_repeats() {
+    let bench = Bench::new();
+    let run = RunId([1; 16]);
+    let (object, ranges) = bench.sealed(SealedKind::RunBlock, &plains(5, 1000), 100);
+    bench.put(&run_name(&run), &object);
+    let wanted: Vec<Piece<'_>> = [3, 1, 4, 1, 0]
+        .map(|place| piece(run, ranges[place]))
+        .to_vec();
+    let found = bench.fetcher.pieces(&wanted).unwrap();
+    let firsts: Vec<u8> = found.iter().map(|plain| plain[0]).collect();
+    assert_eq!(firsts, [3, 1, 4, 1, 0]);
+    assert_eq!(bench.requests(), 1);
+}
+
+#[test]
+fn frames_far_apart_or_in_other_packs_are_asked_for_by_themselves() {
+    let bench = Bench::new();
+    let mut places = bench.pack(1, &plains(2, 1000), 100 << 10);
+    places.extend(bench.pack(2, &[vec![9; 10]], 0));
+    assert_eq!(bench.fetcher.chunks(&places).unwrap().len(), 3);
+    assert_eq!(bench.requests(), 3);
+}
+
+#[test]
+fn a_damaged_frame_costs_no_neighbour() {
+    let bench = Bench::new();
+    let places = bench.pack(1, &plains(3, 1000), 0);
+    let name = pack_name(&places[0].hint.pack);
+    let mut bytes = bench.memory.get(&name).unwrap();
+    bytes[1500] ^= 1;
+    bench.memory.damage(&name, &bytes);
+    let error = bench.fetcher.chunks(&places).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    let message = error.to_string();
+    for part in [
+        places[1].hint.pack.to_string(),
+        places[1].id.to_string(),
+        places[1].hint.frame_offset.to_string(),
+    ] {
+        assert!(message.contains(&part), "{message}");
+    }
+    bench.requests();
+    assert!(bench.fetcher.chunk(&places[0]).is_ok() && bench.fetcher.chunk(&places[2]).is_ok());
+    assert_eq!(bench.requests(), 0);
+}
+
+#[test]
+fn a_hint_that_lies_about_its_frame_is_refused() {
+    let bench = Bench::new();
+    let good = bench.pack(1, &plains(2, 1000), 0)[0];
+    for change in [
+        |hint: &mut Hint| hint.frame_length = u32::MAX,
+        |hint: &mut Hint| hint.frame_length = 0,
+        |hint: &mut Hint| hint.frame_length += 1,
+        |hint: &mut Hint| hint.frame_offset += 1,
+        |hint: &mut Hint| hint.frame_offset = u32::MAX,
+        |hint: &mut Hint| hint.offset_in_frame = 1,
+    ] {
+        let mut place = good;
+        change(&mut place.hint);
+        let error = bench.fetcher.chunk(&place).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    }
+    assert!(bench.fetcher.chunk(&good).is_ok());
+}
+
+#[test]
+fn memory_stays_within_its_limit() {
+    let bench = Bench::new();
+    let places = bench.pack(1, &plains(60, 64 << 10), 0);
+    for place in &places {
+        bench.fetcher.chunk(place).unwrap();
+        assert!(bench.fetcher.counters().cached_bytes <= 1 << 20);
+    }
+}

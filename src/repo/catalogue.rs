@@ -1,0 +1,185 @@
+//! The points of a repository: listed, narrowed and committed.
+//!
+//! A point is there when its object is. One that cannot be read is reported beside those that can: it costs itself
+//! and nothing else.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::base::{Error, ErrorKind, PointId, Result};
+use crate::format::{POINTS_PREFIX, Point, point_name};
+use crate::store::{Body, Listed};
+
+use super::repository::{Repository, random_bytes};
+
+/// How far behind the newest known point a refresh looks for new ones: clocks of hosts differ, and a backup takes its
+/// id before it commits.
+const REFRESH_OVERLAP_SECONDS: i64 = 24 * 60 * 60;
+
+/// All readable points, oldest first.
+///
+/// # Errors
+/// Those of the store. Points that cannot be read are left out; `Catalogue` has them.
+pub fn points(repository: &Repository) -> Result<Vec<Arc<Point>>> {
+    Ok(Catalogue::load(repository)?.points())
+}
+
+/// Writes the point: the commit, and the only one. All that it stands on must be in the store by now.
+///
+/// # Errors
+/// Exists, if its id is taken; failed, if it contradicts itself or the repository may not be written; and those of
+/// the store, after which it may have been committed all the same.
+pub fn commit(repository: &Repository, point: &Point) -> Result<()> {
+    repository.check_writable()?;
+    let bytes = point.encode(repository.seal())?;
+    repository
+        .store()
+        .put_new(&point_name(&point.id), Body::Bytes(&[&bytes]))
+}
+
+/// An id for a point that is committed at `seconds` since 1970.
+///
+/// # Errors
+/// Failed, if the system has no randomness to give.
+pub fn new_point_id(seconds: i64) -> Result<PointId> {
+    Ok(PointId {
+        seconds,
+        random: u32::from_le_bytes(random_bytes()?),
+    })
+}
+
+/// What is known of a repository's points.
+#[derive(Debug, Default)]
+pub struct Catalogue {
+    points: BTreeMap<PointId, Arc<Point>>,
+    damaged: BTreeMap<PointId, Error>,
+    foreign: Vec<String>,
+}
+
+impl Catalogue {
+    /// Lists and reads all points.
+    ///
+    /// # Errors
+    /// Those of the store, where they speak of the store and not of one point.
+    pub fn load(repository: &Repository) -> Result<Self> {
+        let mut catalogue = Self::default();
+        catalogue.take_in(repository, "")?;
+        Ok(catalogue)
+    }
+
+    /// Reads the points that have come since, and returns them, oldest first. Looks from a day before the newest
+    /// that is known: what is older and new (a copied point), and what was forgotten, only `load` finds.
+    ///
+    /// # Errors
+    /// Those of the store; what is known stays so.
+    pub fn refresh(&mut self, repository: &Repository) -> Result<Vec<Arc<Point>>> {
+        let from = self
+            .points
+            .keys()
+            .chain(self.damaged.keys())
+            .max()
+            .map(|newest| {
+                point_name(&PointId {
+                    seconds: newest.seconds.saturating_sub(REFRESH_OVERLAP_SECONDS),
+                    random: 0,
+                })
+            });
+        self.take_in(repository, from.as_deref().unwrap_or_default())
+    }
+
+    /// The readable points, oldest first.
+    pub fn points(&self) -> Vec<Arc<Point>> {
+        self.points.values().cloned().collect()
+    }
+
+    /// The points that are there and cannot be read, and why.
+    pub fn damaged(&self) -> impl Iterator<Item = (&PointId, &Error)> {
+        self.damaged.iter()
+    }
+
+    /// Objects where points lie whose names are no point's.
+    pub fn foreign(&self) -> &[String] {
+        &self.foreign
+    }
+
+    /// Reads what the listing from `from` has and this has not.
+    fn take_in(&mut self, repository: &Repository, from: &str) -> Result<Vec<Arc<Point>>> {
+        let mut new = Vec::new();
+        for Listed { name, .. } in repository.store().list(POINTS_PREFIX, from)? {
+            let Ok(id) = name[POINTS_PREFIX.len()..].parse::<PointId>() else {
+                if !self.foreign.contains(&name) {
+                    self.foreign.push(name);
+                }
+                continue;
+            };
+            if self.points.contains_key(&id) || self.damaged.contains_key(&id) {
+                continue;
+            }
+            match read_point(repository, id) {
+                Ok(point) => new.push(Arc::new(point)),
+                // It was forgotten since it was listed.
+                Err(error) if error.kind() == ErrorKind::Missing => {}
+                Err(error) if error.kind() == ErrorKind::Unreachable => return Err(error),
+                Err(error) => {
+                    log::warn!("{name} cannot be read: {error}");
+                    self.damaged.insert(id, error);
+                }
+            }
+        }
+        self.points
+            .extend(new.iter().map(|point| (point.id, Arc::clone(point))));
+        Ok(new)
+    }
+}
+
+fn read_point(repository: &Repository, id: PointId) -> Result<Point> {
+    let bytes = repository.store().get(&point_name(&id))?;
+    Point::decode(repository.seal(), id, &bytes)
+}
+
+/// Which points are meant. What is not given narrows nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PointFilter {
+    pub host: Option<String>,
+    pub set: Option<String>,
+    /// A path as recorded, which lies at or below one of the point's source paths.
+    pub path: Option<PathBuf>,
+    /// All of these must be there.
+    pub labels: Vec<(String, String)>,
+}
+
+impl PointFilter {
+    /// Is the point one of those?
+    pub fn matches(&self, point: &Point) -> bool {
+        let is = |wanted: &Option<String>, value: &String| {
+            wanted.as_ref().is_none_or(|wanted| wanted == value)
+        };
+        is(&self.host, &point.host)
+            && is(&self.set, &point.set)
+            && self
+                .path
+                .as_ref()
+                .is_none_or(|path| recorded_paths(point).any(|source| path.starts_with(source)))
+            && self
+                .labels
+                .iter()
+                .all(|(key, value)| point.labels.get(key) == Some(value))
+    }
+
+    /// Are all points meant?
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The source paths as they are in the point.
+fn recorded_paths(point: &Point) -> impl Iterator<Item = &Path> {
+    point.sources.iter().map(|source| {
+        point
+            .mapping
+            .iter()
+            .find(|mapping| mapping.live == *source)
+            .map_or(source.as_path(), |mapping| mapping.recorded.as_path())
+    })
+}

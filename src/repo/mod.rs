@@ -1,0 +1,11 @@
+//! A repository: a store whose objects have meaning.
+//!
+//! Everything here writes new objects only, in the order that keeps a repository whole whenever it stops: packs, the
+//! index of what they hold, (the manifest, a floor above,) and the point, whose appearance is the commit. Reading
+//! takes no lock. What a point's runs say is not known here.
+
+mod catalogue;
+mod repository;
+
+pub use catalogue::{Catalogue, PointFilter, commit, new_point_id, points};
+pub use repository::{InitOptions, Repository};

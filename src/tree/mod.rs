@@ -1,0 +1,6 @@
+mod attributes;
+mod content;
+mod node;
+mod numbers;
+mod remembered;
+mod views;
