@@ -2,22 +2,10 @@
 #![no_main]
 
 use bygone::format::{Config, FORMAT_VERSION};
-use bygone_fuzz::{near, within_input};
+use bygone_fuzz::{near, with_checksum, within_input};
 use libfuzzer_sys::fuzz_target;
 
 const VALID: &[u8] = include_bytes!("../../golden/config");
-
-/// Bytes of the checksum's line and the brace after it.
-const CHECKSUM_LINE_BYTES: usize = 83;
-
-/// The same object with the checksum that it should have.
-fn with_checksum(input: &[u8]) -> Vec<u8> {
-    let members = &input[..input.len().saturating_sub(CHECKSUM_LINE_BYTES)];
-    let hash = blake3::hash(members).to_hex();
-    let line = format!("  \"checksum\": \"{hash}\"\n}}\n");
-    assert_eq!(line.len(), CHECKSUM_LINE_BYTES);
-    [members, line.as_bytes()].concat()
-}
 
 fuzz_target!(|data: &[u8]| {
     let input = near(VALID, data);

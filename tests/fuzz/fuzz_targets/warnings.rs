@@ -1,7 +1,7 @@
 //! Blocks of warnings.
 #![no_main]
 
-use bygone::format::run::{Block, Warning};
+use bygone::format::run::{Block, decode_warning};
 use bygone_fuzz::{near, within_input};
 use libfuzzer_sys::fuzz_target;
 
@@ -15,8 +15,8 @@ fuzz_target!(|data: &[u8]| {
         };
         let mut cursor = block.cursor();
         while cursor.advance().is_ok_and(|is_there| is_there) {
-            let _ = Warning::decode(cursor.body());
+            let _ = decode_warning(cursor.body());
         }
     });
-    let _ = within_input(&plain, || Warning::decode(&plain));
+    let _ = within_input(&plain, || decode_warning(&plain));
 });
