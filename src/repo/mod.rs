@@ -5,9 +5,13 @@
 //! takes no lock. What a point's runs say is not known here.
 
 mod catalogue;
+mod index;
+mod packs;
 mod repository;
 
 pub use catalogue::{
     Catalogue, PointFilter, commit, new_point_id, points, read_point, recorded_paths,
 };
+pub use index::{Index, IndexLocation};
+pub use packs::{list_packs, read_pack_directory};
 pub use repository::{InitOptions, Repository};

@@ -83,7 +83,7 @@ pub struct Tree {
 /// What is at the root.
 enum Root {
     Point(PointNumber),
-    Views(RootViews),
+    Views(Box<RootViews>),
 }
 
 struct RootViews {
@@ -123,7 +123,7 @@ impl Tree {
                 let views = RootViews::new(options, catalogue);
                 let known = lock(&views.catalogue).points();
                 views.take_in(&points, &known)?;
-                Root::Views(views)
+                Root::Views(Box::new(views))
             }
         };
         Ok(Self {
@@ -305,6 +305,20 @@ impl Tree {
             return Ok(Changes::default());
         }
         views.take_in(&self.points, &new)
+    }
+
+    /// Is one point at the root, so that nothing ever changes?
+    pub fn is_one_point(&self) -> bool {
+        matches!(self.root, Root::Point(_))
+    }
+
+    /// For how long the names in a directory stand for what they do, or for nothing.
+    pub fn lifetime_of_names(&self, directory: NodeId) -> Lifetime {
+        match directory.decode() {
+            Ok(Node::ViewDirectory(_)) => Lifetime::Short,
+            Ok(Node::Root) if !self.is_one_point() => Lifetime::Short,
+            _ => Lifetime::Forever,
+        }
     }
 
     /// Does anything have extended attributes? None where that would have to be looked for: a single point knows.
