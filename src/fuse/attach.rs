@@ -48,7 +48,9 @@ fn open_device() -> Result<File> {
         .open(FUSE_DEVICE)
         .map_err(|error| {
             let hint = match error.kind() {
-                io::ErrorKind::NotFound => "open /dev/fuse (does this system have FUSE? try `modprobe fuse`)",
+                io::ErrorKind::NotFound => {
+                    "open /dev/fuse (does this system have FUSE? try `modprobe fuse`)"
+                }
                 io::ErrorKind::PermissionDenied => {
                     "open /dev/fuse (its permissions, or this container, forbid it to this user)"
                 }

@@ -14,7 +14,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::mount::{UnmountFlags, unmount};
+use rustix::mount::UnmountFlags;
 
 use crate::base::{Error, ErrorKind, Result};
 
@@ -62,8 +62,7 @@ fn topmost(mountinfo: &[u8], place: &Path) -> Option<MountRecord> {
     mountinfo
         .split(|byte| *byte == b'\n')
         .filter_map(parse_record)
-        .filter(|record| record.place == place)
-        .last()
+        .rfind(|record| record.place == place)
 }
 
 fn parse_record(line: &[u8]) -> Option<MountRecord> {
@@ -121,12 +120,20 @@ pub fn unmount_and_wait(record: &MountRecord) -> Result<()> {
     }
 }
 
+/// Takes the mount at `record.place` away, by the process that serves it.
+///
+/// # Errors
+/// Like those of `unmount_and_wait`; Missing if it is there no longer.
+pub(super) fn unmount(record: &MountRecord) -> Result<()> {
+    unmount_exactly(record, UnmountFlags::empty())
+}
+
 /// Takes the mount at `record.place` away even though it is in use: what is open in it fails from when its process
 /// ends, which it must do next.
 ///
 /// # Errors
 /// As the system says.
-pub fn detach(record: &MountRecord) -> Result<()> {
+pub(super) fn detach(record: &MountRecord) -> Result<()> {
     unmount_exactly(record, UnmountFlags::DETACH)
 }
 
@@ -143,7 +150,7 @@ fn unmount_exactly(record: &MountRecord, flags: UnmountFlags) -> Result<()> {
             format!("{} is no longer mounted", place.display()),
         ));
     }
-    match unmount(place, flags | UnmountFlags::NOFOLLOW) {
+    match rustix::mount::unmount(place, flags | UnmountFlags::NOFOLLOW) {
         Ok(()) => Ok(()),
         Err(Errno::PERM) => unmount_as_user(place, flags.contains(UnmountFlags::DETACH)),
         Err(Errno::BUSY) => Err(in_use(place)),
@@ -196,7 +203,7 @@ fn unmount_as_user(place: &Path, detach: bool) -> Result<()> {
 ///
 /// # Errors
 /// Another process has bound the name, or the system has no abstract namespace.
-pub fn announce_process(device: &str) -> io::Result<UnixListener> {
+pub(super) fn announce_process(device: &str) -> io::Result<UnixListener> {
     UnixListener::bind_addr(&process_name(device)?)
 }
 

@@ -1,6 +1,7 @@
 //! How a tree is mounted: what a user may choose, and what every mount has.
 
-use crate::base::RepositoryId;
+use crate::base::{PointId, RepositoryId};
+use crate::tree::Owner;
 
 /// The subtype of every mount; with it the system lists the file system's type as `fuse.bygone`.
 pub(super) const SUBTYPE: &str = "bygone";
@@ -19,13 +20,6 @@ pub struct MountOptions {
     pub no_exec: bool,
 }
 
-/// A user and a group, by number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Owner {
-    pub uid: u32,
-    pub gid: u32,
-}
-
 impl MountOptions {
     /// Should the kernel ask for ACLs and obey them? Without it a member of the owning group could read a file whose ACL
     /// forbids it. A mount that checks no permissions must not ask: the kernel would then check them all.
@@ -35,7 +29,7 @@ impl MountOptions {
 }
 
 /// The name by which `df` and `mount` tell mounts apart: it has the repository's id, and the point's if it shows one.
-pub fn source_name(repository: RepositoryId, point: Option<impl std::fmt::Display>) -> String {
+pub fn source_name(repository: RepositoryId, point: Option<PointId>) -> String {
     match point {
         Some(point) => format!("bygone:{repository}/{point}"),
         None => format!("bygone:{repository}"),

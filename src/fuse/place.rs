@@ -12,6 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use log::warn;
+use rustix::io::Errno;
 
 use super::mounts::{self, MountRecord};
 use crate::base::{Error, ErrorKind, Result};
@@ -33,11 +34,23 @@ pub struct Protected {
 /// # Errors
 /// Usage, saying what is wrong with the place; Missing if it is not there.
 pub fn prepare(named: &Path, protected: &[Protected]) -> Result<PathBuf> {
-    let place = match named.canonicalize() {
-        Ok(place) => place,
-        Err(error) if is_dead(&error) => clear_dead_mount(named)?,
-        Err(error) => return Err(Error::io(format!("find {}", named.display()), error)),
-    };
+    let listed = listed_place(named)?;
+    if let Some(record) = mounts::mount_at(&listed)?.filter(MountRecord::is_bygone) {
+        if !is_dead(&listed) {
+            return Err(refused(
+                &listed,
+                "bygone has something mounted there already; `bygone umount` takes it away",
+            ));
+        }
+        mounts::detach(&record)?;
+        warn!(
+            "took away a mount at {} whose process had died",
+            listed.display()
+        );
+    }
+    let place = listed
+        .canonicalize()
+        .map_err(|error| not_found(&listed, error))?;
     let metadata = place
         .metadata()
         .map_err(|error| Error::io(format!("look at {}", place.display()), error))?;
@@ -46,12 +59,6 @@ pub fn prepare(named: &Path, protected: &[Protected]) -> Result<PathBuf> {
     }
     if place.parent().is_none() {
         return Err(refused(&place, "it is the root of the whole system"));
-    }
-    if mounts::mount_at(&place)?.is_some_and(|record| record.is_bygone()) {
-        return Err(refused(
-            &place,
-            "bygone has something mounted there already; `bygone umount` takes it away",
-        ));
     }
     keep_apart(&place, protected)?;
     Ok(place)
@@ -109,47 +116,34 @@ fn identities(path: &Path) -> Vec<(u64, u64)> {
         .collect()
 }
 
-/// Does the error say that the process behind a FUSE mount has died?
-fn is_dead(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(libc::ENOTCONN)
+/// Has the process behind the FUSE mount at `place` died? Asks what the kernel answers from no cache.
+fn is_dead(place: &Path) -> bool {
+    rustix::fs::statfs(place).is_err_and(|error| error == Errno::NOTCONN)
 }
 
-/// Takes the dead mount at `named` away, if it is one of this program, and returns the place.
-fn clear_dead_mount(named: &Path) -> Result<PathBuf> {
-    let place = listed_place(named)?;
-    let record = mounts::mount_at(&place)?.filter(MountRecord::is_bygone);
-    let Some(record) = record else {
-        return Err(refused(
-            &place,
+fn not_found(place: &Path, error: io::Error) -> Error {
+    if error.raw_os_error() == Some(Errno::NOTCONN.raw_os_error()) {
+        return refused(
+            place,
             "what is mounted there has lost its process; `fusermount3 -u` takes it away",
-        ));
-    };
-    mounts::detach(&record)?;
-    warn!(
-        "took away a mount at {} whose process had died",
-        place.display()
-    );
-    place
-        .canonicalize()
-        .map_err(|error| Error::io(format!("find {}", place.display()), error))
+        );
+    }
+    Error::io(format!("find {}", place.display()), error)
 }
 
 /// The path under which the system lists a mount at `named`: absolute and without links, found without a question to
 /// the mount itself, which may be dead.
 ///
 /// # Errors
-/// The directory above it is not there; Usage if `named` has no last component of its own.
+/// The directory above it is not there.
 pub fn listed_place(named: &Path) -> Result<PathBuf> {
     let absolute = std::path::absolute(named)
         .map_err(|error| Error::io(format!("find {}", named.display()), error))?;
     let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
-        return Err(Error::new(
-            ErrorKind::Usage,
-            format!(
-                "{} names no mount: give the path of one",
-                named.display()
-            ),
-        ));
+        // The root, or something that ends in "..".
+        return absolute
+            .canonicalize()
+            .map_err(|error| not_found(&absolute, error));
     };
     let parent = parent
         .canonicalize()
@@ -159,7 +153,7 @@ pub fn listed_place(named: &Path) -> Result<PathBuf> {
     match std::fs::read_link(&place) {
         Ok(_) => place
             .canonicalize()
-            .map_err(|error| Error::io(format!("find {}", place.display()), error)),
+            .map_err(|error| not_found(&place, error)),
         Err(_) => Ok(place),
     }
 }
@@ -253,6 +247,7 @@ mod tests {
         std::os::unix::fs::symlink(&real, &link).unwrap();
         assert_eq!(listed_place(&link.join("mnt/")).unwrap(), real.join("mnt"));
         assert_eq!(listed_place(&link).unwrap(), real);
-        assert!(listed_place(Path::new("/")).is_err());
+        assert_eq!(listed_place(Path::new("/")).unwrap(), Path::new("/"));
+        assert_eq!(listed_place(&real.join("mnt/..")).unwrap(), real);
     }
 }

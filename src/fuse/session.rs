@@ -4,7 +4,11 @@
 //! more looks for new points and tells the kernel what it must forget: never a serving thread, for the kernel may hold
 //! a lock that a request waits with. A session ends when its mount is taken away, by whomever, or when it is told to.
 
-use std::path::{Path, PathBuf};
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -29,7 +33,7 @@ const THREADS_END_WITHIN: Duration = Duration::from_secs(10);
 /// A tree that is mounted and answers. Dropping it does not unmount; `serve` does.
 pub struct MountedTree {
     record: MountRecord,
-    ended: Receiver<std::io::Result<()>>,
+    ended: Receiver<io::Result<()>>,
     /// Dropped, it ends the thread that looks for new points.
     _poll_until_dropped: Option<Sender<()>>,
 }
@@ -39,12 +43,7 @@ impl MountedTree {
     ///
     /// # Errors
     /// As `attach`; Failed if the kernel cannot do what is needed.
-    pub fn mount(
-        tree: Tree,
-        place: &Path,
-        source: &str,
-        options: &MountOptions,
-    ) -> Result<Self> {
+    pub fn mount(tree: Tree, place: &Path, source: &str, options: &MountOptions) -> Result<Self> {
         let tree = Arc::new(tree);
         let device = attach(place, source, options)?;
         let Some(record) = mounts::mount_at(place)?.filter(MountRecord::is_bygone) else {
@@ -79,7 +78,7 @@ impl MountedTree {
 
     /// Takes the mount away and waits for the threads to end.
     fn unmount(self) -> Result<()> {
-        match mounts::unmount_exactly(&self.record) {
+        match mounts::unmount(&self.record) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::Locked => {
                 warn!(
@@ -97,7 +96,7 @@ impl MountedTree {
         self.finish(result.ok())
     }
 
-    fn finish(&self, result: Option<std::io::Result<()>>) -> Result<()> {
+    fn finish(&self, result: Option<io::Result<()>>) -> Result<()> {
         match result {
             Some(Err(error)) => {
                 detach_and_warn(&self.record);
@@ -125,7 +124,7 @@ fn detach_and_warn(record: &MountRecord) {
 /// Serves `device`, and returns once the mount answers.
 fn start(
     tree: &Arc<Tree>,
-    device: std::os::fd::OwnedFd,
+    device: OwnedFd,
     record: &MountRecord,
     options: &MountOptions,
 ) -> Result<MountedTree> {
@@ -151,8 +150,12 @@ fn start(
         false => Some(start_polling(Arc::clone(tree), notifier)?),
     };
     // The first question of all: it waits until a thread answers.
-    std::fs::metadata(&record.place)
-        .map_err(|error| Error::io(format!("get an answer at {}", record.place.display()), error))?;
+    std::fs::metadata(&record.place).map_err(|error| {
+        Error::io(
+            format!("get an answer at {}", record.place.display()),
+            error,
+        )
+    })?;
     announce(&record.device);
     info!("{} is mounted", record.place.display());
     Ok(MountedTree {
@@ -196,4 +199,25 @@ fn start_polling(tree: Arc<Tree>, notifier: Notifier) -> Result<Sender<()>> {
         }
     })?;
     Ok(sender)
+}
+
+/// Takes new points in, and has the kernel forget what it knows of the directories that show them.
+fn poll(tree: &Tree, notifier: &Notifier) -> Result<()> {
+    let changes = tree.poll()?;
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let told = |error| Error::io("tell the kernel of new points", error);
+    for (directory, name) in &changes.entries {
+        notifier
+            .inval_entry(INodeNo(directory.0), OsStr::from_bytes(name))
+            .map_err(told)?;
+    }
+    for directory in &changes.inodes {
+        // The whole of it: attributes and the listing that is kept.
+        notifier
+            .inval_inode(INodeNo(directory.0), 0, 0)
+            .map_err(told)?;
+    }
+    Ok(())
 }
