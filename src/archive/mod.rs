@@ -1,11 +1,15 @@
 //! From the source to a point's run.
+mod content;
 mod excludes;
 mod filesystem;
+mod frames;
 mod handle;
 mod level;
 mod links;
 mod names;
+mod observe;
 mod plan;
+mod segments;
 mod sources;
 mod status;
 mod walk;
