@@ -10,10 +10,11 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::Advice;
 use rustix::io::Errno;
 
+use super::compare::Shape;
 use super::frames::{Frames, Placing};
 use super::segments::{Segment, segment_at};
 use super::walk::describe;
-use crate::base::{ChunkId, Error, ErrorKind, Monitor};
+use crate::base::{ChunkId, Error, ErrorKind, Monitor, Timestamp};
 use crate::chunk::{ContentSizes, Cutter, IMAGE_HEAD_BYTES, is_disk_image, is_zero};
 use crate::format::{
     ChunkPlace, Chunking, Content, EXTENT_LIST_SPAN, Extent, ExtentList, INLINE_BYTES_MAX,
@@ -52,6 +53,8 @@ pub struct FileRead {
     pub content_hash: Option<[u8; 32]>,
     /// How many bytes the file had while it was read.
     pub size: u64,
+    /// What its extents are, if they are in lists.
+    pub shape: Option<[u8; 32]>,
 }
 
 /// Why a file's bytes could not be had.
@@ -75,11 +78,16 @@ impl From<Errno> for Failure {
     }
 }
 
+/// Tells the time.
+pub type Clock = fn() -> Timestamp;
+
 /// What reading needs beside the file.
 pub struct Reader<'a> {
     pub frames: &'a Frames<'a>,
     pub cutting: &'a Cutting,
     pub monitor: &'a dyn Monitor,
+    /// The time now.
+    pub clock: Clock,
     /// Bytes that were read from files.
     pub read_bytes: &'a AtomicU64,
 }
@@ -142,6 +150,7 @@ impl Reader<'_> {
                 read: Read::Small { id, bytes },
                 content_hash: None,
                 size,
+                shape: None,
             }
         })
     }
@@ -167,6 +176,7 @@ fn placed(content: Content, size: u64) -> FileRead {
         read: Read::Placed(content),
         content_hash: None,
         size,
+        shape: None,
     }
 }
 
@@ -185,6 +195,7 @@ struct Large<'a> {
     /// Extents that are not in a list yet.
     extents: Vec<Placed>,
     lists: Vec<ExtentList>,
+    shape: Shape,
 }
 
 /// An extent whose place may still be on its way.
@@ -226,6 +237,7 @@ impl<'a> Large<'a> {
             has_lists: size > EXTENT_LIST_SPAN,
             extents: Vec::new(),
             lists: Vec::new(),
+            shape: Shape::new(),
         })
     }
 
@@ -385,6 +397,7 @@ impl<'a> Large<'a> {
         if span == 0 {
             return Ok(());
         }
+        extents.iter().for_each(|extent| self.shape.add(extent));
         let bytes = encode_extents(&extents)?;
         let frames = self.reader.frames;
         let (_, placing) = frames.place(SealedKind::ExtentList, &bytes)?;
@@ -426,6 +439,7 @@ impl<'a> Large<'a> {
             read: Read::Placed(content),
             content_hash: hash.map(|hasher| *hasher.finalize().as_bytes()),
             size: self.offset,
+            shape: self.has_lists.then(|| self.shape.finish()),
         })
     }
 

@@ -48,6 +48,16 @@ pub enum Placing {
     Soon(Arc<OnceLock<ChunkPlace>>),
 }
 
+impl Placing {
+    /// Is the place known by now?
+    pub fn is_known(&self) -> bool {
+        match self {
+            Self::At(_) => true,
+            Self::Soon(place) => place.get().is_some(),
+        }
+    }
+}
+
 /// A chunk of a group that is still open.
 #[derive(Debug, Clone)]
 pub struct Grouped {
