@@ -1,9 +1,13 @@
 //! Groups of arguments that several commands share.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
+use bytesize::ByteSize;
 use clap::Args;
-use clap::builder::{PathBufValueParser, TypedValueParser};
+use clap::builder::{OsStringValueParser, TypedValueParser};
+
+use crate::repo::PointFilter;
 
 /// What every command takes.
 #[derive(Debug, Args)]
@@ -16,7 +20,7 @@ pub(super) struct GlobalArguments {
         value_name = "REPO",
         env = "BYGONE_REPO",
         hide_env_values = true,
-        value_parser = PathBufValueParser::new().try_map(repository_place),
+        value_parser = OsStringValueParser::new().try_map(repository_place),
         help_heading = "Global options"
     )]
     pub repo: Option<PathBuf>,
@@ -55,6 +59,36 @@ pub struct PointFilterArguments {
     pub label: Vec<(String, String)>,
 }
 
+impl PointFilterArguments {
+    /// The filter that was typed.
+    pub fn to_filter(&self) -> PointFilter {
+        PointFilter {
+            host: self.host.clone(),
+            set: self.set.clone(),
+            path: self.path.clone(),
+            labels: self.label.clone(),
+        }
+    }
+}
+
+/// Reads a size in bytes: `128K`, `128KiB` (both 1024 bytes each), `1.5MB` (10^6), `4096`.
+///
+/// # Errors
+/// Says what was expected.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    // What dd(1) and its like mean by one letter.
+    let is_binary = text.ends_with(['K', 'M', 'G', 'T', 'k', 'm', 'g', 't']);
+    let whole = if is_binary {
+        format!("{text}iB")
+    } else {
+        text.to_owned()
+    };
+    whole
+        .parse::<ByteSize>()
+        .map(|size| size.as_u64())
+        .map_err(|_| "expected a size such as 4096, 128K or 1.5MiB".to_owned())
+}
+
 /// Reads a label, `K=V`: the key is not empty, the value may be and may contain `=`.
 ///
 /// # Errors
@@ -67,17 +101,28 @@ pub fn parse_label(text: &str) -> Result<(String, String), String> {
 }
 
 /// Refuses a place that is set and says nothing, rather than taking the working directory for it.
-fn repository_place(place: PathBuf) -> Result<PathBuf, &'static str> {
-    if place.as_os_str().as_encoded_bytes().trim_ascii().is_empty() {
+fn repository_place(place: OsString) -> Result<PathBuf, &'static str> {
+    if place.as_encoded_bytes().trim_ascii().is_empty() {
         Err("the repository's place is empty: name one, or unset BYGONE_REPO")
     } else {
-        Ok(place)
+        Ok(place.into())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_take_binary_and_decimal_units() {
+        assert_eq!(parse_size("4096"), Ok(4096));
+        assert_eq!(parse_size("128K"), Ok(128 << 10));
+        assert_eq!(parse_size("1.5MiB"), Ok(3 << 19));
+        assert_eq!(parse_size("2MB"), Ok(2_000_000));
+        assert!(
+            parse_size("much").is_err() && parse_size("-1").is_err() && parse_size("").is_err()
+        );
+    }
 
     #[test]
     fn a_label_is_a_key_and_a_value() {

@@ -7,11 +7,18 @@ use std::sync::atomic::AtomicBool;
 use etcetera::BaseStrategy;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::arguments::GlobalArguments;
+use super::arguments::{GlobalArguments, PointFilterArguments};
 use super::outcome;
 use super::output::Output;
 use super::progress::Progress;
 use crate::base::{Error, ErrorKind, Result};
+use crate::format::Point;
+use crate::ops::select::{PointSpec, select};
+use crate::repo::{Catalogue, Repository};
+use crate::store::{Fault, LocalStore, Store};
+
+/// Makes the process end in the middle of a change to the repository, for tests of what survives that.
+const TEST_FAULT_VARIABLE: &str = "BYGONE_TEST_FAULT";
 
 /// The surroundings of one run of a command.
 pub struct Context {
@@ -66,6 +73,37 @@ impl Context {
         })
     }
 
+    /// The store that the repository is in.
+    ///
+    /// # Errors
+    /// Usage, if none is named; NoRepository, if nothing is there; and those of the store.
+    pub fn open_store(&self) -> Result<Arc<dyn Store>> {
+        with_test_fault(LocalStore::open(self.repository_place()?)?)
+    }
+
+    /// The repository.
+    ///
+    /// # Errors
+    /// Those of `open_store`, and of opening it.
+    pub fn open_repository(&self) -> Result<Arc<Repository>> {
+        Repository::open(self.open_store()?)
+    }
+
+    /// The point that `text` means, among those that `filter` leaves.
+    ///
+    /// # Errors
+    /// Usage, if it means none or several; what is wrong with it, if it is damaged; and those of the store.
+    pub fn point(
+        &self,
+        repository: &Repository,
+        text: &str,
+        filter: &PointFilterArguments,
+    ) -> Result<Arc<Point>> {
+        let catalogue = Catalogue::load(repository)?;
+        let spec = PointSpec::parse(text, &self.now());
+        select(&spec, &catalogue, &filter.to_filter())
+    }
+
     /// Now, in the zone of this machine.
     pub fn now(&self) -> jiff::Zoned {
         jiff::Zoned::now()
@@ -112,5 +150,17 @@ impl Context {
             .map_err(|error| Error::io("catch signals", error))?;
         }
         Ok(Progress::new(&self.output, interrupted))
+    }
+}
+
+/// The store, with the fault that a test asks for, if one does.
+pub(super) fn with_test_fault(store: LocalStore) -> Result<Arc<dyn Store>> {
+    match std::env::var(TEST_FAULT_VARIABLE) {
+        Ok(plan) => Ok(Arc::new(Fault::over_local(store, plan.parse()?))),
+        Err(std::env::VarError::NotPresent) => Ok(Arc::new(store)),
+        Err(std::env::VarError::NotUnicode(_)) => Err(Error::new(
+            ErrorKind::Usage,
+            format!("{TEST_FAULT_VARIABLE} is not text"),
+        )),
     }
 }

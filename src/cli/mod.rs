@@ -5,11 +5,19 @@
 //! standard output carries its result and nothing else, warnings and errors go to standard error.
 
 mod arguments;
+mod background;
 mod context;
+mod init;
 mod logging;
+mod mount;
+mod mount_log;
+mod mount_options;
 mod outcome;
 mod output;
+mod point_object;
+mod points;
 mod progress;
+mod umount;
 
 use std::process::ExitCode;
 
@@ -45,11 +53,29 @@ struct CommandLine {
 
 /// Every command that there is.
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Init(init::Arguments),
+    Points(points::Arguments),
+    Mount(mount::Arguments),
+    Umount(umount::Arguments),
+}
 
 impl Command {
-    fn run(&self, _context: &Context) -> Result<Outcome> {
-        match *self {}
+    /// Starts the log: on standard error, but for a mount's, which moves once it is in the background.
+    fn start_log(&self, verbose: u8) {
+        match self {
+            Self::Mount(_) => mount_log::start(verbose),
+            _ => logging::start(verbose),
+        }
+    }
+
+    fn run(&self, context: &Context) -> Result<Outcome> {
+        match self {
+            Self::Init(arguments) => init::run(arguments, context),
+            Self::Points(arguments) => points::run(arguments, context),
+            Self::Mount(arguments) => mount::run(arguments, context),
+            Self::Umount(arguments) => umount::run(arguments, context),
+        }
     }
 }
 
@@ -64,7 +90,7 @@ pub fn main() -> ExitCode {
         Ok(line) => line,
         Err(error) => return outcome::of_parsing(&error),
     };
-    logging::start(line.global.verbose);
+    line.command.start_log(line.global.verbose);
     let context = Context::new(&line.global);
     let result = line
         .command

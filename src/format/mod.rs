@@ -28,7 +28,7 @@ pub use entry::{
 pub use extents::{decode_extents, encode_extents};
 pub use features::Features;
 pub use index::{
-    IndexEncoder, IndexFooter, IndexRow, IndexSection, PREFIX_BYTES, ROWS_PER_PAGE, PACKS_PER_PAGE,
+    IndexEncoder, IndexFooter, IndexRow, IndexSection, PACKS_PER_PAGE, PREFIX_BYTES, ROWS_PER_PAGE,
     decode_packs, decode_plain_rows, decode_rows, prefix_of,
 };
 pub use json::{decode_json, encode_json};

@@ -11,7 +11,7 @@ use jiff::{Timestamp, Zoned};
 use super::moment::parse_moment;
 use crate::base::{Error, ErrorKind, PointId, Result};
 use crate::format::Point;
-use crate::repo::PointFilter;
+use crate::repo::{Catalogue, PointFilter};
 
 /// How many near matches a message names at most.
 const NEAR_MAX: usize = 3;
@@ -102,6 +102,24 @@ fn parse_latest(text: &str) -> Option<usize> {
             digits.parse().ok()
         }
     }
+}
+
+/// The point that `spec` means in a catalogue, narrowed by `filter`.
+///
+/// # Errors
+/// Those of `resolve`; and what is wrong with the point, if it is there and cannot be read.
+pub fn select(spec: &PointSpec, catalogue: &Catalogue, filter: &PointFilter) -> Result<Arc<Point>> {
+    resolve(spec, &catalogue.points(), filter).map_err(|unknown| {
+        let names = |id: &PointId| match &spec.meaning {
+            Meaning::Id(named) => named == id,
+            Meaning::Short(random, _) => *random == id.random,
+            _ => false,
+        };
+        match catalogue.damaged().find(|(id, _)| names(id)) {
+            Some((_, error)) => Error::new(error.kind(), error.to_string()),
+            None => unknown,
+        }
+    })
 }
 
 /// The point that `spec` means among `points`, which are all there are, oldest first, narrowed by `filter`.

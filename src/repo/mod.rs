@@ -12,7 +12,9 @@ mod packs;
 mod repository;
 mod upload;
 
-pub use catalogue::{Catalogue, PointFilter, commit, new_point_id, points};
+pub use catalogue::{
+    Catalogue, PointFilter, commit, new_point_id, points, read_point, recorded_paths,
+};
 pub use index::{Index, IndexLocation};
 pub use lease::{Lease, leases};
 pub use pack_writer::{PackWriter, UploadFigures};

@@ -1,0 +1,168 @@
+//! `bygone init`: makes a repository.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::arguments::parse_size;
+use super::context::{Context, with_test_fault};
+use super::outcome::Outcome;
+use super::output::size;
+use crate::base::{Error, ErrorKind, Result};
+use crate::format::{CONFIG_NAME, Chunking, SealMethod};
+use crate::repo::{InitOptions, Repository};
+use crate::seal::Compression;
+use crate::store::LocalStore;
+
+/// Make a repository in a place that is empty or does not exist yet
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  bygone init /srv/backup
+  bygone -r /srv/backup init --compression 9 --chunk-size 256K
+
+JSON:
+  repository    the repository's id
+  location      its place
+  encrypted     false: objects are sealed against corruption, not against readers
+  chunk_bytes   the average chunk of a large file, in bytes
+  compression   \"off\", or the level of zstd
+  created       when, as RFC 3339")]
+pub struct Arguments {
+    /// Where to make it; -r or BYGONE_REPO say so as well
+    #[arg(value_name = "REPO")]
+    place: Option<PathBuf>,
+
+    /// Cut large files into chunks of about this many bytes: a multiple of 4 KiB, at most 4 MiB
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "128K")]
+    chunk_size: u64,
+
+    /// Compress by this level of zstd, 1 to 19, or not at all
+    #[arg(long, value_name = "LEVEL|off", value_parser = parse_compression, default_value = "3")]
+    compression: Compression,
+}
+
+/// What was made.
+#[derive(Serialize)]
+struct Made {
+    repository: String,
+    location: String,
+    encrypted: bool,
+    chunk_bytes: u32,
+    compression: String,
+    created: jiff::Timestamp,
+}
+
+/// Makes the repository.
+pub fn run(arguments: &Arguments, context: &Context) -> Result<Outcome> {
+    let place = place(arguments, context)?;
+    check_empty(place)?;
+    let options = InitOptions {
+        chunking: Chunking::with_chunk_bytes(arguments.chunk_size)?,
+        compression: arguments.compression,
+        created: context.now().timestamp(),
+    };
+    let store = with_test_fault(LocalStore::create(place)?)?;
+    let repository = Repository::init(store, &options)?;
+    report(&repository, context)?;
+    Ok(Outcome::Done)
+}
+
+/// The place that was named, in one of three ways.
+fn place<'a>(arguments: &'a Arguments, context: &'a Context) -> Result<&'a Path> {
+    match &arguments.place {
+        Some(place) if place.as_os_str().is_empty() => Err(Error::new(
+            ErrorKind::Usage,
+            "the place to make a repository in is empty",
+        )),
+        Some(place) => Ok(place),
+        None => context.repository_place(),
+    }
+}
+
+/// Refuses a directory that has anything in it: objects among other files would be taken for each other.
+fn check_empty(place: &Path) -> Result<()> {
+    let mut entries = match std::fs::read_dir(place) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => {
+            return Err(Error::io(
+                format!("make a repository in {}", place.display()),
+                error,
+            ));
+        }
+    };
+    let Some(first) = entries.next() else {
+        return Ok(());
+    };
+    let first = first.map_err(|error| Error::io(format!("read {}", place.display()), error))?;
+    let problem = if place.join(CONFIG_NAME).exists() {
+        "a repository is there already".to_owned()
+    } else {
+        format!("it is not empty, it has {}", first.file_name().display())
+    };
+    Err(Error::new(
+        ErrorKind::Exists,
+        format!(
+            "cannot make a repository in {}: {problem}; name an empty place",
+            place.display()
+        ),
+    ))
+}
+
+fn report(repository: &Repository, context: &Context) -> Result<()> {
+    let config = repository.config();
+    let made = Made {
+        repository: config.repository.to_string(),
+        location: repository.store().location(),
+        encrypted: match config.seal {
+            SealMethod::Unencrypted => false,
+        },
+        chunk_bytes: config.chunking.average_bytes,
+        compression: match config.compression {
+            Compression::Off => "off".to_owned(),
+            Compression::Level(level) => level.to_string(),
+        },
+        created: config.created,
+    };
+    let output = context.output();
+    if context.json() {
+        return output.document(&made);
+    }
+    if context.quiet() {
+        return Ok(());
+    }
+    output.line(format_args!(
+        "Made repository {} in {}: not encrypted, chunks of about {}, {}.",
+        made.repository,
+        made.location,
+        size(u64::from(made.chunk_bytes)),
+        match config.compression {
+            Compression::Off => "not compressed".to_owned(),
+            Compression::Level(level) => format!("zstd level {level}"),
+        }
+    ))
+}
+
+fn parse_compression(text: &str) -> std::result::Result<Compression, String> {
+    let compression = match text {
+        "off" => Some(Compression::Off),
+        level => level.parse().ok().map(Compression::Level),
+    };
+    compression
+        .filter(|compression| compression.is_valid())
+        .ok_or_else(|| "expected a level from 1 to 19, or off".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compression_is_a_level_or_off() {
+        assert_eq!(parse_compression("off"), Ok(Compression::Off));
+        assert_eq!(parse_compression("19"), Ok(Compression::Level(19)));
+        for text in ["0", "20", "-1", "fast", ""] {
+            assert!(parse_compression(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! `bygone points`: lists points, newest first.
+
+use std::sync::Arc;
+
+use super::arguments::PointFilterArguments;
+use super::context::Context;
+use super::outcome::Outcome;
+use super::output::{local_time, size, table, text_of};
+use super::point_object::{PointObject, committed, point_fields};
+use crate::base::{ErrorKind, Result};
+use crate::format::Point;
+use crate::repo::{Catalogue, recorded_paths};
+
+/// List restore points, newest first
+#[derive(Debug, clap::Args)]
+#[command(after_help = concat!("Examples:
+  bygone points
+  bygone points --host moon --label why=upgrade
+  bygone points --json | jq -r '.[0].id'
+
+JSON: an array, newest first, of objects with
+", point_fields!()))]
+pub struct Arguments {
+    #[command(flatten)]
+    filter: PointFilterArguments,
+}
+
+/// Prints the list. Points that cannot be read are told of, and the rest is listed.
+pub fn run(arguments: &Arguments, context: &Context) -> Result<Outcome> {
+    let repository = context.open_repository()?;
+    let catalogue = Catalogue::load(&repository)?;
+    let filter = arguments.filter.to_filter();
+    let mut points = catalogue.points();
+    points.retain(|point| filter.matches(point));
+    points.reverse();
+    if context.json() {
+        let objects: Vec<_> = points
+            .iter()
+            .map(|point| PointObject::from(&**point))
+            .collect();
+        context.output().document(&objects)?;
+    } else {
+        print_table(&points, context)?;
+    }
+    Ok(worst(&catalogue))
+}
+
+fn print_table(points: &[Arc<Point>], context: &Context) -> Result<()> {
+    let output = context.output();
+    if points.is_empty() {
+        return if context.quiet() {
+            Ok(())
+        } else {
+            output.line("No points.")
+        };
+    }
+    let mut table = table(
+        &[
+            "ID", "TIME", "KIND", "CHAIN", "HOST", "PATHS", "LABELS", "FILES", "SIZE", "NEW DATA",
+        ],
+        &[3, 7, 8, 9],
+    );
+    for point in points {
+        table.add_row([
+            point.id.to_string(),
+            local_time(committed(point)),
+            point.kind.word().to_owned(),
+            point.lineage.len().to_string(),
+            text_of(point.host.as_bytes()),
+            joined_paths(point),
+            joined_labels(point),
+            point.figures.files.to_string(),
+            size(point.figures.bytes),
+            size(point.figures.newly_uploaded_bytes),
+        ]);
+    }
+    output.line(table.trim_fmt())
+}
+
+/// The paths in a point, for people.
+pub(super) fn joined_paths(point: &Point) -> String {
+    let paths: Vec<_> = recorded_paths(point)
+        .map(|path| text_of(path.as_os_str().as_encoded_bytes()))
+        .collect();
+    paths.join(" ")
+}
+
+/// The labels of a point, for people.
+pub(super) fn joined_labels(point: &Point) -> String {
+    let labels: Vec<_> = point
+        .labels
+        .iter()
+        .map(|(key, value)| text_of(format!("{key}={value}").as_bytes()))
+        .collect();
+    labels.join(" ")
+}
+
+/// How a listing ends in which some points could not be read. The log names them.
+fn worst(catalogue: &Catalogue) -> Outcome {
+    let mut outcome = Outcome::Done;
+    for (_, error) in catalogue.damaged() {
+        if error.kind() == ErrorKind::Corrupt {
+            return Outcome::Damage;
+        }
+        outcome = Outcome::Warnings;
+    }
+    outcome
+}
