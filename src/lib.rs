@@ -23,6 +23,9 @@ pub mod repo;
 /// From a place in the repository to plain, verified bytes, through memory.
 pub mod fetch;
 
+/// Runs written and read, and the chain of them that a point stands on: lookup, listing, iteration.
+pub mod manifest;
+
 /// A restore point as a tree: node ids, directories, extents. Knows no FUSE.
 pub mod tree;
 

@@ -7,14 +7,18 @@ mod config;
 mod entry;
 mod extents;
 mod features;
+mod index;
 mod json;
+mod lease;
 mod name;
+mod pack;
 mod point;
 mod record;
 pub mod run;
 mod tables;
 mod text;
 mod times;
+mod trailer;
 
 pub use config::{Chunking, Config, FORMAT_VERSION, SealMethod};
 pub use entry::{
@@ -23,11 +27,17 @@ pub use entry::{
 };
 pub use extents::{decode_extents, encode_extents};
 pub use features::Features;
+pub use index::{
+    IndexEncoder, IndexFooter, IndexRow, IndexSection, PACKS_PER_PAGE, PREFIX_BYTES, ROWS_PER_PAGE,
+    decode_packs, decode_plain_rows, decode_rows, prefix_of,
+};
 pub use json::{decode_json, encode_json};
+pub use lease::{LeaseKind, LeaseRecord};
 pub use name::{
     CONFIG_NAME, INDEX_PREFIX, LEASES_PREFIX, PACKS_PREFIX, POINTS_PREFIX, RUNS_PREFIX, index_name,
     lease_name, pack_name, point_name, run_name,
 };
+pub use pack::{FrameChunk, PackDirectory, PackFrame};
 pub use point::{
     FOOTER_IN_POINT_BYTES_MAX, Figures, Moment, PathMapping, Point, PointKind, RunReference,
 };

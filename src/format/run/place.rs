@@ -1,5 +1,6 @@
 //! Where the pieces of a run lie, and what they are sealed with.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::base::limits::FOOTER_PLAIN_BYTES_MAX;
@@ -40,6 +41,17 @@ impl Sequence {
             Self::Origins => SealedKind::RunOrigins,
             Self::Warnings => SealedKind::RunWarnings,
         }
+    }
+}
+
+impl fmt::Display for Sequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Directories => "its directories",
+            Self::Files => "its files",
+            Self::Origins => "its origin map",
+            Self::Warnings => "its warnings",
+        })
     }
 }
 

@@ -1,0 +1,323 @@
+//! Fetches the pieces of a run: blocks with their neighbours, the index, tables and filters.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::base::{Error, Result, Row, RunId};
+use crate::fetch::{Fetcher, Piece};
+use crate::format::run::{
+    Block, BlockAt, Filter, FilterPart, IndexPart, PieceAt, RunFooter, Sequence, Table,
+    associated_data, block_of_key, block_of_row, decode_block_at, filter_contains,
+};
+use crate::seal::SealedKind;
+
+use super::read_ahead::{Neighbourhoods, ReadAhead, Window};
+
+/// Sealed bytes of index and table of ids that are fetched together when the first of them is asked for. Beyond that
+/// each comes when it is needed.
+const HEAD_BYTES_MAX: u64 = 2 << 20;
+
+/// The pieces of one run, by their places in its footer.
+pub(super) struct Pieces {
+    fetcher: Arc<Fetcher>,
+    run: RunId,
+    pub(super) footer: RunFooter,
+    head_was_asked: AtomicBool,
+    files_ahead: ReadAhead,
+    directories_near: Neighbourhoods,
+}
+
+/// A part of a sequence's index, opened.
+pub(super) struct OpenIndex<'a> {
+    pub(super) part: &'a IndexPart,
+    pub(super) block: Block,
+}
+
+/// A piece with what it is sealed with.
+struct Place {
+    kind: SealedKind,
+    offset: u64,
+    length: u32,
+    associated: [u8; 25],
+}
+
+impl Place {
+    fn piece(&self, run: RunId) -> Piece<'_> {
+        Piece {
+            run,
+            offset: self.offset,
+            length: self.length,
+            kind: self.kind,
+            associated: &self.associated,
+        }
+    }
+}
+
+impl Pieces {
+    pub(super) fn new(fetcher: Arc<Fetcher>, run: RunId, footer: RunFooter) -> Self {
+        Self {
+            fetcher,
+            run,
+            footer,
+            head_was_asked: AtomicBool::new(false),
+            files_ahead: ReadAhead::default(),
+            directories_near: Neighbourhoods::default(),
+        }
+    }
+
+    pub(super) fn run(&self) -> RunId {
+        self.run
+    }
+
+    /// A part of a sequence's index, by its number.
+    pub(super) fn index(&self, sequence: Sequence, number: usize) -> Result<OpenIndex<'_>> {
+        let part = &self.footer.sequence(sequence).index[number];
+        self.fetch_head();
+        let plain = self.plain(
+            SealedKind::RunBlockIndex,
+            sequence as u8,
+            number as u64,
+            &part.at,
+        )?;
+        Ok(OpenIndex {
+            part,
+            block: Block::open(plain)
+                .map_err(|error| error.context(format_args!("run {}", self.run)))?,
+        })
+    }
+
+    /// The plain bytes of a table.
+    pub(super) fn table(&self, table: Table) -> Result<Arc<[u8]>> {
+        let at = match table {
+            Table::Ids => {
+                self.fetch_head();
+                &self.footer.ids
+            }
+            Table::Owners => &self.footer.owners,
+        };
+        self.plain(SealedKind::RunTable, table as u8, 0, at)
+    }
+
+    /// The block in whose range of keys `key` lies, if any.
+    pub(super) fn block_for_key(
+        &self,
+        sequence: Sequence,
+        key: &[u8],
+    ) -> Result<Option<(BlockAt, Block)>> {
+        let at = self.footer.sequence(sequence);
+        let parts = at.index.partition_point(|part| &part.first_key[..] <= key);
+        let Some(number) = parts.checked_sub(1) else {
+            return Ok(None);
+        };
+        let index = self.index(sequence, number)?;
+        block_of_key(index.part, &index.block, key, at.end())?
+            .map(|block| Ok((block, self.block(sequence, &index, &block)?)))
+            .transpose()
+    }
+
+    /// The block in whose range of rows `row` lies. There are more rows than that.
+    pub(super) fn block_for_row(
+        &self,
+        sequence: Sequence,
+        row: Row,
+    ) -> Result<Option<(BlockAt, Block)>> {
+        let at = self.footer.sequence(sequence);
+        let parts = at.index.partition_point(|part| part.first_row <= row);
+        let Some(number) = parts.checked_sub(1) else {
+            return Ok(None);
+        };
+        let index = self.index(sequence, number)?;
+        block_of_row(index.part, &index.block, row, at.end())?
+            .map(|block| Ok((block, self.block(sequence, &index, &block)?)))
+            .transpose()
+    }
+
+    /// A block, and in the same request some beside it that are likely to be asked for.
+    pub(super) fn block(
+        &self,
+        sequence: Sequence,
+        index: &OpenIndex<'_>,
+        at: &BlockAt,
+    ) -> Result<Block> {
+        let window = match sequence {
+            Sequence::Directories => self.directories_near.plan(at.number),
+            Sequence::Files => self.files_ahead.plan(at.number),
+            Sequence::Origins | Sequence::Warnings => None,
+        };
+        if let Some(window) = window {
+            self.fetch_window(sequence, index, at, window)?;
+        }
+        let place = self.block_place(sequence, at);
+        let plain = self.fetcher.piece(&place.piece(self.run))?;
+        let block = Block::open(plain).map_err(|error| self.in_block(error, sequence, at))?;
+        let rows = self.footer.sequence(sequence).rows;
+        let last = at.first_row.0.checked_add(block.count() as u64);
+        if last.is_none_or(|last| last > rows) {
+            let error = Error::corrupt("a block", "it has rows beyond the sequence's last");
+            return Err(self.in_block(error, sequence, at));
+        }
+        Ok(block)
+    }
+
+    /// May a filter have this key? Yes if there is none.
+    pub(super) fn filter_has(&self, filter: Filter, key: &[u8], hash: u64) -> Result<bool> {
+        let Some(parts) = self.footer.filter(filter) else {
+            return Ok(true);
+        };
+        let below = parts.partition_point(|part| &part.first_key[..] <= key);
+        let Some(number) = below.checked_sub(1) else {
+            return Ok(false);
+        };
+        let FilterPart { at, .. } = &parts[number];
+        let plain = self.plain(SealedKind::RunFilter, filter as u8, number as u64, at)?;
+        filter_contains(&plain, hash)
+            .map_err(|error| error.context(format_args!("run {}", self.run)))
+    }
+
+    /// The same failure, with the run and the block told first.
+    pub(super) fn in_block(&self, error: Error, sequence: Sequence, at: &BlockAt) -> Error {
+        error.context(format_args!(
+            "run {}, block {} of {}, at {}",
+            self.run, at.number, sequence, at.offset
+        ))
+    }
+
+    /// Brings a block's neighbours into memory. That one of them is damaged is no concern of who asks for another.
+    fn fetch_window(
+        &self,
+        sequence: Sequence,
+        index: &OpenIndex<'_>,
+        wanted: &BlockAt,
+        window: Window,
+    ) -> Result<()> {
+        let end = self.footer.sequence(sequence).end();
+        let blocks = window_blocks(index, wanted, window, end)?;
+        let (Some(first), Some(last)) = (blocks.first(), blocks.last()) else {
+            return Ok(());
+        };
+        if sequence == Sequence::Files {
+            self.files_ahead.fetched(first.number, last.number + 1);
+        }
+        if blocks.len() > 1 {
+            let places: Vec<Place> = blocks
+                .iter()
+                .map(|block| self.block_place(sequence, block))
+                .collect();
+            self.bring(&places);
+        }
+        Ok(())
+    }
+
+    fn block_place(&self, sequence: Sequence, at: &BlockAt) -> Place {
+        self.place(
+            sequence.block_kind(),
+            sequence as u8,
+            at.number,
+            at.offset,
+            at.length,
+        )
+    }
+
+    /// What all lookups begin with, in one request when the first of it is asked for.
+    fn fetch_head(&self) {
+        if self.head_was_asked.load(Ordering::Relaxed)
+            || self.head_was_asked.swap(true, Ordering::Relaxed)
+        {
+            return;
+        }
+        let ids = [(SealedKind::RunTable, Table::Ids as u8, 0, &self.footer.ids)];
+        let index = |sequence: Sequence| {
+            let parts = self.footer.sequence(sequence).index.iter().enumerate();
+            parts.map(move |(number, part)| {
+                (
+                    SealedKind::RunBlockIndex,
+                    sequence as u8,
+                    number as u64,
+                    &part.at,
+                )
+            })
+        };
+        let places: Vec<Place> = ids
+            .into_iter()
+            .chain(index(Sequence::Directories))
+            .chain(index(Sequence::Files))
+            .filter_map(|(kind, part_of, number, at)| match *at {
+                PieceAt::Inline(_) => None,
+                PieceAt::Apart { offset, length } => {
+                    Some(self.place(kind, part_of, number, offset, length))
+                }
+            })
+            .collect();
+        let bytes: u64 = places.iter().map(|place| u64::from(place.length)).sum();
+        if places.len() > 1 && bytes <= HEAD_BYTES_MAX {
+            self.bring(&places);
+        }
+    }
+
+    /// Into memory, if it works; whoever needs a piece asks for it again, and hears what is wrong with it.
+    fn bring(&self, places: &[Place]) {
+        let pieces: Vec<Piece<'_>> = places.iter().map(|place| place.piece(self.run)).collect();
+        if let Err(error) = self.fetcher.pieces(&pieces) {
+            log::debug!("run {}: a read ahead failed: {error}", self.run);
+        }
+    }
+
+    fn plain(&self, kind: SealedKind, part_of: u8, number: u64, at: &PieceAt) -> Result<Arc<[u8]>> {
+        match *at {
+            PieceAt::Inline(ref plain) => Ok(Arc::clone(plain)),
+            PieceAt::Apart { offset, length } => {
+                let place = self.place(kind, part_of, number, offset, length);
+                self.fetcher.piece(&place.piece(self.run))
+            }
+        }
+    }
+
+    fn place(&self, kind: SealedKind, part_of: u8, number: u64, offset: u64, length: u32) -> Place {
+        Place {
+            kind,
+            offset,
+            length,
+            associated: associated_data(&self.run, part_of, number),
+        }
+    }
+}
+
+/// The blocks of a window that an index part leads to, `wanted` among them, in order. What would be too many bytes
+/// is left out, from the far end, and what lies before `wanted` first.
+fn window_blocks(
+    index: &OpenIndex<'_>,
+    wanted: &BlockAt,
+    window: Window,
+    end: u64,
+) -> Result<Vec<BlockAt>> {
+    let first = window.first.saturating_sub(index.part.first_block);
+    let last = window.end.saturating_sub(index.part.first_block);
+    let mut cursor = index.block.seek_index(first as usize)?;
+    let mut blocks = VecDeque::new();
+    let mut bytes = 0;
+    while cursor.advance()? && (cursor.index() as u64) < last {
+        let block = decode_block_at(index.part, cursor.index(), cursor.body(), end)?;
+        bytes += u64::from(block.length);
+        blocks.push_back(block);
+        while bytes > window.bytes_max {
+            // What is wanted stays, and so does what leads on from it, as long as there is room.
+            let dropped = if blocks
+                .front()
+                .is_some_and(|block| block.number < wanted.number)
+            {
+                blocks.pop_front()
+            } else if blocks.len() > 1 {
+                blocks.pop_back()
+            } else {
+                None
+            };
+            match dropped {
+                Some(block) if block.number > wanted.number => return Ok(blocks.into()),
+                Some(block) => bytes -= u64::from(block.length),
+                None => return Ok(blocks.into()),
+            }
+        }
+    }
+    Ok(blocks.into())
+}

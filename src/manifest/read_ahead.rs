@@ -1,0 +1,126 @@
+//! Which blocks to fetch beside the one that is asked for. It only ever decides what comes along in a request: a wrong
+//! guess costs bytes, and nothing else.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Sealed bytes of the files' blocks that come in one request when they are read in order.
+const SEQUENTIAL_BYTES_MAX: u64 = 512 << 10;
+
+/// Sealed bytes of the directories' blocks that come in one request, whatever is asked for.
+const NEIGHBOURS_BYTES_MAX: u64 = 256 << 10;
+
+/// Blocks of directories that are neighbours: at some 16 KiB sealed, what one request may bring.
+const NEIGHBOURS: u64 = 16;
+
+/// Blocks ahead at most, for blocks that compress very well.
+const AHEAD_MAX: u64 = 64;
+
+/// Groups of neighbours that are told apart; more share a bit, and may then be fetched block by block.
+const GROUP_WORDS: usize = 16;
+
+/// What to fetch: blocks from `first` to before `end`, of `bytes_max` sealed bytes at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Window {
+    pub(super) first: u64,
+    pub(super) end: u64,
+    pub(super) bytes_max: u64,
+}
+
+/// For blocks that are mostly read in order: the further that goes on, the more come along. Who reads may be several
+/// readers one after the other, such as those of one directory each.
+#[derive(Debug, Default)]
+pub(super) struct ReadAhead {
+    /// Up to this block, not included, blocks came along.
+    end: AtomicU64,
+    /// How many came with the last request.
+    count: AtomicU64,
+}
+
+impl ReadAhead {
+    /// What to fetch when `block` is asked for; None if nothing but itself.
+    pub(super) fn plan(&self, block: u64) -> Option<Window> {
+        let end = self.end.load(Ordering::Relaxed);
+        let count = self.count.load(Ordering::Relaxed);
+        if block == end {
+            let ahead = (count * 2).clamp(1, AHEAD_MAX);
+            return Some(Window {
+                first: block,
+                end: block + ahead,
+                bytes_max: SEQUENTIAL_BYTES_MAX,
+            });
+        }
+        if block > end || block + count < end {
+            self.fetched(block, block + 1);
+        }
+        None
+    }
+
+    /// Blocks from `first` to before `end` came.
+    pub(super) fn fetched(&self, first: u64, end: u64) {
+        self.end.store(end, Ordering::Relaxed);
+        self.count.store(end - first, Ordering::Relaxed);
+    }
+}
+
+/// For blocks that are few and read all over: each request brings the neighbours on both sides, once.
+#[derive(Debug, Default)]
+pub(super) struct Neighbourhoods {
+    fetched: [AtomicU64; GROUP_WORDS],
+}
+
+impl Neighbourhoods {
+    /// What to fetch when `block` is asked for; None if nothing but itself.
+    pub(super) fn plan(&self, block: u64) -> Option<Window> {
+        let group = block / NEIGHBOURS;
+        let word = &self.fetched[(group / 64) as usize % GROUP_WORDS];
+        let bit = 1 << (group % 64);
+        if word.load(Ordering::Relaxed) & bit != 0
+            || word.fetch_or(bit, Ordering::Relaxed) & bit != 0
+        {
+            return None;
+        }
+        Some(Window {
+            first: group * NEIGHBOURS,
+            end: (group + 1) * NEIGHBOURS,
+            bytes_max: NEIGHBOURS_BYTES_MAX,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reading_on_in_order_brings_ever_more() {
+        let ahead = ReadAhead::default();
+        let mut ends = Vec::new();
+        for block in 0..200 {
+            if let Some(window) = ahead.plan(block) {
+                assert_eq!(window.first, block);
+                ahead.fetched(window.first, window.end);
+                ends.push(window.end);
+            }
+        }
+        assert_eq!(ends, [1, 3, 7, 15, 31, 63, 127, 191, 255]);
+    }
+
+    #[test]
+    fn what_is_asked_for_here_and_there_comes_alone() {
+        let ahead = ReadAhead::default();
+        for block in [900, 17, 300, 5] {
+            assert_eq!(ahead.plan(block), None);
+        }
+        // One after the last is a beginning.
+        assert!(ahead.plan(6).is_some_and(|window| window.end == 8));
+    }
+
+    #[test]
+    fn neighbours_come_along_once() {
+        let neighbours = Neighbourhoods::default();
+        let window = neighbours.plan(37).unwrap();
+        assert_eq!((window.first, window.end), (32, 48));
+        assert_eq!(neighbours.plan(40), None);
+        assert!(neighbours.plan(48).is_some());
+    }
+}
