@@ -1,5 +1,6 @@
 //! What is no directory: its metadata, and its bytes read without a copy.
 
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -67,6 +68,12 @@ impl ReadBytes {
                 None => out.resize(out.len() + slice.len(), 0),
             }
         }
+    }
+}
+
+impl fmt::Debug for ReadBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ReadBytes({} bytes)", self.length)
     }
 }
 

@@ -221,13 +221,15 @@ fn start_after(point: &OpenPoint, directory: &Key, cookie: u64) -> Result<Start>
             format!("{cookie:#x} is no place in the listing of {directory}"),
         )
     };
-    let run = point.chain.runs().get(place).ok_or_else(no_place)?;
-    let record = run.row(section, Row(cookie & ROW_MASK))?;
-    if record.key.parent().as_ref() != Some(directory) {
-        return Err(no_place());
-    }
+    let row = Row(cookie & ROW_MASK);
+    let found = (place < point.chain.runs().len())
+        .then(|| point.chain.row(place, section, row))
+        .transpose()?
+        .flatten()
+        .filter(|found| found.key.parent().as_ref() == Some(directory))
+        .ok_or_else(no_place)?;
     Ok(Start {
         section,
-        after: Some(record.key.name().to_vec()),
+        after: Some(found.key.name().to_vec()),
     })
 }

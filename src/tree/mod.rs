@@ -17,14 +17,11 @@ mod points;
 mod remembered;
 mod views;
 
-#[cfg(test)]
-mod tests;
-
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::base::{Error, ErrorKind, Key, PointId, Result, Row, Timestamp};
 use crate::fetch::Fetcher;
-use crate::format::{KeyedRecord, Metadata, Point, Record, Section};
+use crate::format::{Metadata, Point, Section};
 use crate::manifest::Found;
 use crate::repo::{Catalogue, PointFilter, read_point};
 
@@ -86,7 +83,7 @@ pub struct Tree {
 /// What is at the root.
 enum Root {
     Point(PointNumber),
-    Views(RootViews),
+    Views(Box<RootViews>),
 }
 
 struct RootViews {
@@ -126,7 +123,7 @@ impl Tree {
                 let views = RootViews::new(options, catalogue);
                 let known = lock(&views.catalogue).points();
                 views.take_in(&points, &known)?;
-                Root::Views(views)
+                Root::Views(Box::new(views))
             }
         };
         Ok(Self {
@@ -310,17 +307,17 @@ impl Tree {
         views.take_in(&self.points, &new)
     }
 
-    /// Is one point at the root? Then nothing ever changes, and no directory is shared with another point.
+    /// Is one point at the root, so that nothing ever changes?
     pub fn is_one_point(&self) -> bool {
         matches!(self.root, Root::Point(_))
     }
 
-    /// For how long a name that a directory lacks stays away.
+    /// For how long the names in a directory stand for what they do, or for nothing.
     pub fn lifetime_of_names(&self, directory: NodeId) -> Lifetime {
         match directory.decode() {
-            Ok(Node::Directory { .. } | Node::PointRoot(_)) => Lifetime::Forever,
-            Ok(Node::Root) if self.is_one_point() => Lifetime::Forever,
-            _ => Lifetime::Short,
+            Ok(Node::ViewDirectory(_)) => Lifetime::Short,
+            Ok(Node::Root) if !self.is_one_point() => Lifetime::Short,
+            _ => Lifetime::Forever,
         }
     }
 
@@ -397,17 +394,16 @@ impl Tree {
         row: Row,
     ) -> Result<Directory> {
         let point = self.points.open(point)?;
-        let run = point.chain.runs().get(place).ok_or_else(|| no_node(node))?;
-        let KeyedRecord { key, record, .. } = run.row(Section::Directories, row)?;
-        let Record::Entry(entry) = record else {
-            return Err(no_node(node));
-        };
-        let origin = entry.origin.unwrap_or(run.origin(row));
-        let inode = self.points.directory_inode(origin)?;
+        let found = (place < point.chain.runs().len())
+            .then(|| point.chain.row(place, Section::Directories, row))
+            .transpose()?
+            .flatten()
+            .ok_or_else(|| no_node(node))?;
+        let inode = self.points.directory_inode(found.origin)?;
         Ok(Directory {
-            attributes: Attributes::of_entry(node, inode, &entry.metadata),
-            metadata: entry.metadata,
-            key,
+            attributes: Attributes::of_entry(node, inode, &found.entry.metadata),
+            metadata: found.entry.metadata,
+            key: found.key,
             point,
         })
     }
@@ -467,14 +463,13 @@ impl Tree {
         node: NodeId,
         work: impl FnOnce(&Metadata) -> T,
     ) -> Result<Option<T>> {
-        if matches!(node.decode()?, Node::ViewSymlink { .. }) {
-            return Ok(None);
-        }
-        if !node.is_directory() {
-            return Ok(Some(work(&self.file(node)?.metadata)));
-        }
-        if self.view_directory(node)?.is_some() {
-            return Ok(None);
+        match node.decode()? {
+            Node::File { .. } => return Ok(Some(work(&self.file(node)?.metadata))),
+            Node::Directory { .. } | Node::PointRoot(_) => {}
+            Node::Root if matches!(self.root, Root::Point(_)) => {}
+            Node::Root | Node::ViewSymlink { .. } | Node::ViewDirectory(_) => {
+                return self.attributes(node).map(|_| None);
+            }
         }
         Ok(Some(work(&self.directory(node)?.metadata)))
     }

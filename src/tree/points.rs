@@ -19,10 +19,10 @@ use super::attributes::Attributes;
 use super::node::{NodeId, PointNumber, RunNumber, directory_inode};
 use super::numbers::Numbers;
 
-/// Points kept open. Each has its runs' footers in memory; to open one again costs no request while those are cached.
+/// Points kept open. The runs that they share are open once.
 const OPEN_POINTS_MAX: NonZeroUsize = NonZeroUsize::new(64).expect("it is not 0");
 
-/// Runs kept open beside those of open points.
+/// Runs kept open, for points that are opened next and for what is found by its origin.
 const OPEN_RUNS_MAX: NonZeroUsize = NonZeroUsize::new(256).expect("it is not 0");
 
 /// Points that can be opened side by side; more than threads are likely to ask for.
@@ -114,12 +114,14 @@ impl Points {
         let point = self
             .header(number)
             .ok_or_else(|| Error::missing(format_args!("the point with number {}", number.0)))?;
-        let chain = Chain::open(&self.fetcher, &point)
+        let runs = point.runs.iter().map(|reference| self.run(reference));
+        let runs = runs
+            .collect::<Result<Vec<_>>>()
             .map_err(|error| error.context(format_args!("point {}", point.id)))?;
         let open = Arc::new(OpenPoint {
             number,
             id: point.id,
-            chain,
+            chain: Chain::of_runs(runs),
         });
         lock(&self.open).put(number, Arc::clone(&open));
         Ok(open)
