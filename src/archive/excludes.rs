@@ -95,8 +95,8 @@ mod tests {
 
     #[test]
     fn a_glob_that_cannot_be_read_is_refused_by_its_text() {
-        let error = Excludes::new(&["a[".to_string()]).unwrap_err();
-        assert!(error.to_string().contains("a["), "{error}");
+        let error = Excludes::new(&["[z-a]".to_string()]).unwrap_err();
+        assert!(error.to_string().contains("[z-a]"), "{error}");
         assert!(excludes(&[]).is_empty());
     }
 }

@@ -218,7 +218,7 @@ impl Level {
 
     /// Opens the handle again, if it was closed, by the way up from `child`; says why if that is not possible.
     pub fn reopen_from(&mut self, child: Option<&OwnedFd>) -> Result<(), String> {
-        if self.handle.is_some() || self.below.is_empty() {
+        if self.handle.is_some() {
             return Ok(());
         }
         let found = child

@@ -112,14 +112,31 @@ impl Status {
             && self.rdev == recorded.rdev
     }
 
-    /// This as an entry's metadata, together with what only opening the file tells. `device` is the run's ordinal.
-    pub fn into_metadata(
-        self,
-        target: Vec<u8>,
-        xattrs: Vec<Xattr>,
-        chattr: u32,
-        device: u32,
-    ) -> Metadata {
+    /// Puts all that this says into `metadata`, and leaves there what only opening the file tells. The device is left
+    /// too, for it is an ordinal of the run.
+    pub fn update(&self, metadata: &mut Metadata) {
+        *metadata = Metadata {
+            file_type: self.file_type,
+            mode: self.mode,
+            uid: self.uid,
+            gid: self.gid,
+            mtime: self.mtime,
+            ctime: self.ctime,
+            btime: self.btime,
+            size: self.size,
+            blocks: self.blocks,
+            links: self.links,
+            rdev: self.rdev,
+            target: std::mem::take(&mut metadata.target),
+            xattrs: std::mem::take(&mut metadata.xattrs),
+            chattr: metadata.chattr,
+            inode: self.inode,
+            device: metadata.device,
+        };
+    }
+
+    /// This as an entry's metadata, together with what only opening the file tells. The device's ordinal is 0.
+    pub fn with_details(&self, details: Details) -> Metadata {
         Metadata {
             file_type: self.file_type,
             mode: self.mode,
@@ -132,13 +149,24 @@ impl Status {
             blocks: self.blocks,
             links: self.links,
             rdev: self.rdev,
-            target,
-            xattrs,
-            chattr,
+            target: details.target,
+            xattrs: details.xattrs,
+            chattr: details.chattr,
             inode: self.inode,
-            device,
+            device: 0,
         }
     }
+}
+
+/// What only opening a file tells of its metadata.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Details {
+    /// A symlink's target; else empty.
+    pub target: Vec<u8>,
+    /// In order of names.
+    pub xattrs: Vec<Xattr>,
+    /// As FS_IOC_GETFLAGS gives them; 0 where there are none.
+    pub chattr: u32,
 }
 
 fn file_type(mode: u16) -> FileType {

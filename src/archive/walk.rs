@@ -48,6 +48,8 @@ pub struct Seen<P = Place> {
     pub status: Status,
     /// Where it can be opened.
     pub place: P,
+    /// Is it one more link to a file that was met already? The walk does not know: the plan does.
+    pub repeats: bool,
 }
 
 /// What a walk leaves out.
@@ -103,6 +105,7 @@ impl Walk {
             key: key.clone(),
             status,
             place: place.clone(),
+            repeats: false,
         }));
         walk.enter(key, &place, below);
         Ok(walk)
@@ -150,7 +153,12 @@ impl Walk {
             below.leaves_device = !is_source && status.device != level.identity.device;
             level.below.push_back(below);
         }
-        Ok(Some(Sighting::Entry(Seen { key, status, place })))
+        Ok(Some(Sighting::Entry(Seen {
+            key,
+            status,
+            place,
+            repeats: false,
+        })))
     }
 
     /// Makes `below` the deepest level, as far as it can be opened and is to be listed, and says what cannot.
@@ -282,3 +290,6 @@ pub fn describe(problem: Errno) -> String {
         None => problem,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,11 @@
 //! Groups of arguments that several commands share.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use bytesize::ByteSize;
 use clap::Args;
-use clap::builder::{PathBufValueParser, TypedValueParser};
+use clap::builder::{OsStringValueParser, TypedValueParser};
 
 use crate::repo::PointFilter;
 
@@ -19,7 +20,7 @@ pub(super) struct GlobalArguments {
         value_name = "REPO",
         env = "BYGONE_REPO",
         hide_env_values = true,
-        value_parser = PathBufValueParser::new().try_map(repository_place),
+        value_parser = OsStringValueParser::new().try_map(repository_place),
         help_heading = "Global options"
     )]
     pub repo: Option<PathBuf>,
@@ -100,11 +101,11 @@ pub fn parse_label(text: &str) -> Result<(String, String), String> {
 }
 
 /// Refuses a place that is set and says nothing, rather than taking the working directory for it.
-fn repository_place(place: PathBuf) -> Result<PathBuf, &'static str> {
-    if place.as_os_str().as_encoded_bytes().trim_ascii().is_empty() {
+fn repository_place(place: OsString) -> Result<PathBuf, &'static str> {
+    if place.as_encoded_bytes().trim_ascii().is_empty() {
         Err("the repository's place is empty: name one, or unset BYGONE_REPO")
     } else {
-        Ok(place)
+        Ok(place.into())
     }
 }
 

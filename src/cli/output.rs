@@ -105,7 +105,7 @@ impl Output {
             };
             print_error_object(&object);
         } else {
-            print_error_line(&format!("bygone: {error}"));
+            print_error_line(&format!("bygone: {}", visible(&error.to_string())));
         }
     }
 
@@ -121,17 +121,18 @@ impl Output {
         }
         match path {
             Some(path) => print_error_line(&format!(
-                "bygone: warning: {}: {message}",
-                text_of(path.as_os_str().as_encoded_bytes())
+                "bygone: warning: {}: {}",
+                text_of(path.as_os_str().as_encoded_bytes()),
+                visible(message)
             )),
-            None => print_error_line(&format!("bygone: warning: {message}")),
+            None => print_error_line(&format!("bygone: warning: {}", visible(message))),
         }
     }
 
     /// Tells of what `-v` shows, on standard error.
     pub(super) fn note(&self, message: &str) {
         if self.verbose > 0 && !self.json {
-            print_error_line(&format!("bygone: {message}"));
+            print_error_line(&format!("bygone: {}", visible(message)));
         }
     }
 
@@ -217,6 +218,19 @@ pub fn text_of(name: &[u8]) -> String {
         }
         for byte in chunk.invalid() {
             text.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    text
+}
+
+/// A message as a terminal may show it: it can quote names, whose control characters a terminal would obey.
+fn visible(message: &str) -> String {
+    let mut text = String::with_capacity(message.len());
+    for character in message.chars() {
+        if character.is_control() || is_deceptive(character) {
+            text.extend(character.escape_default());
+        } else {
+            text.push(character);
         }
     }
     text
