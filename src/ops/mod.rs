@@ -3,6 +3,7 @@
 //!
 //! Nothing here knows arguments, terminals or the environment; the time of day is passed in where it matters.
 
+pub mod check;
 mod moment;
 pub mod select;
 
