@@ -5,14 +5,17 @@
 //! standard output carries its result and nothing else, warnings and errors go to standard error.
 
 mod arguments;
+mod check;
 mod context;
 mod init;
 mod logging;
+mod ls;
 mod outcome;
 mod output;
 mod point_object;
 mod points;
 mod progress;
+mod show;
 
 use std::process::ExitCode;
 
@@ -51,6 +54,9 @@ struct CommandLine {
 enum Command {
     Init(init::Arguments),
     Points(points::Arguments),
+    Show(show::Arguments),
+    Ls(ls::Arguments),
+    Check(check::Arguments),
 }
 
 impl Command {
@@ -58,6 +64,9 @@ impl Command {
         match self {
             Self::Init(arguments) => init::run(arguments, context),
             Self::Points(arguments) => points::run(arguments, context),
+            Self::Show(arguments) => show::run(arguments, context),
+            Self::Ls(arguments) => ls::run(arguments, context),
+            Self::Check(arguments) => check::run(arguments, context),
         }
     }
 }
