@@ -11,23 +11,32 @@ pub mod store;
 /// Compression, authentication and, one day, encryption of every stored piece.
 pub mod seal;
 
+/// Cutting files into chunks and grouping small ones into frames: pure functions over bytes.
+pub mod chunk;
+
 /// Every object of a repository as bytes and as structs, and the way between them.
 pub mod format;
 
-/// A repository opened: packs written, chunks found by the index, points listed and committed, leases.
+/// A repository: opening it, writing and reading packs, the index, the catalogue of points, leases.
 pub mod repo;
 
 /// From a place in the repository to plain, verified bytes, through memory.
 pub mod fetch;
 
-/// Runs written and read, and the chain of them that a point stands on: lookup, listing, iteration.
+/// Runs of entries: writing, reading, merging, and the chain behind a point.
 pub mod manifest;
 
-/// A restore point as a tree: node ids, directories, extents. Knows no FUSE.
+/// Restore points as a tree of nodes that can be looked up, listed and read. Knows no FUSE.
 pub mod tree;
+
+/// From a source tree to a run and packs: the walk, the plan, the pipeline.
+pub mod archive;
 
 /// What a person asks for, one public function each.
 pub mod ops;
+
+/// The mount: from FUSE requests to the tree.
+pub mod fuse;
 
 /// The command line: arguments, one file per command, output as text, JSON or progress.
 pub mod cli;

@@ -283,7 +283,13 @@ PROGRAMS = {"dwarfs": "mkdwarfs", "squashfs": "mksquashfs"}
 
 
 def kind_of(name):
-    """The kind whose name, or whose program's, `name` begins with; the longest wins. None if there is none."""
-    fitting = [(len(prefix), kind) for kind in KINDS for prefix in {kind.kind, PROGRAMS.get(kind.kind, kind.kind)}
-               if name == prefix or name.startswith(prefix + "-")]
-    return max(fitting, key=lambda pair: pair[0])[1] if fitting else None
+    """The kind that `name` is or begins with (then a hyphen follows). None if there is none."""
+    return next((kind for kind in KINDS if name == kind.kind or name.startswith(kind.kind + "-")), None)
+
+
+def plain_name(name):
+    """`name` with the kind's name where it begins with the program's: mkdwarfs-0.15 is dwarfs-0.15."""
+    for kind, program in PROGRAMS.items():
+        if name == program or name.startswith(program + "-"):
+            return kind + name.removeprefix(program)
+    return name

@@ -1,6 +1,7 @@
 //! `bygone ls`: lists what lies in a directory of a point.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
@@ -53,7 +54,7 @@ pub struct Arguments {
 
     /// The directory, from the root of the point
     #[arg(value_name = "PATH", default_value = "/")]
-    path: OsString,
+    directory: OsString,
 
     /// Show types, permissions, owners, sizes and times as well
     #[arg(short, long)]
@@ -73,7 +74,7 @@ pub fn run(arguments: &Arguments, context: &Context) -> Result<Outcome> {
     let point = context.point(&repository, &arguments.point, &arguments.filter)?;
     let fetcher = Fetcher::new(Arc::clone(&repository), MEMORY_BYTES);
     let chain = Chain::open(&fetcher, &point)?;
-    let path = Key::from_path(arguments.path.as_bytes())?;
+    let path = Key::from_path(arguments.directory.as_bytes())?;
     let mut listing = Listing {
         context,
         chain: &chain,
@@ -193,10 +194,10 @@ impl Listing<'_> {
     /// The owner's names, as the run knows them that records the entry.
     fn owner_names(&mut self, found: &Found) -> Result<(Option<String>, Option<String>)> {
         let run = &self.chain.runs()[found.run];
-        if !self.owners.contains_key(&run.id()) {
-            self.owners.insert(run.id(), run.owners()?);
-        }
-        let owners = &self.owners[&run.id()];
+        let owners = match self.owners.entry(run.id()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => unknown.insert(run.owners()?),
+        };
         let metadata = &found.entry.metadata;
         let text = |name: Option<&Vec<u8>>| name.map(|name| text_of(name));
         Ok((

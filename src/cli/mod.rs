@@ -5,17 +5,22 @@
 //! standard output carries its result and nothing else, warnings and errors go to standard error.
 
 mod arguments;
+mod background;
 mod check;
 mod context;
 mod init;
 mod logging;
 mod ls;
+mod mount;
+mod mount_log;
+mod mount_options;
 mod outcome;
 mod output;
 mod point_object;
 mod points;
 mod progress;
 mod show;
+mod umount;
 
 use std::process::ExitCode;
 
@@ -57,9 +62,19 @@ enum Command {
     Show(show::Arguments),
     Ls(ls::Arguments),
     Check(check::Arguments),
+    Mount(mount::Arguments),
+    Umount(umount::Arguments),
 }
 
 impl Command {
+    /// Starts the log: on standard error, but for a mount's, which moves once it is in the background.
+    fn start_log(&self, verbose: u8) {
+        match self {
+            Self::Mount(_) => mount_log::start(verbose),
+            _ => logging::start(verbose),
+        }
+    }
+
     fn run(&self, context: &Context) -> Result<Outcome> {
         match self {
             Self::Init(arguments) => init::run(arguments, context),
@@ -67,6 +82,8 @@ impl Command {
             Self::Show(arguments) => show::run(arguments, context),
             Self::Ls(arguments) => ls::run(arguments, context),
             Self::Check(arguments) => check::run(arguments, context),
+            Self::Mount(arguments) => mount::run(arguments, context),
+            Self::Umount(arguments) => umount::run(arguments, context),
         }
     }
 }
@@ -82,7 +99,7 @@ pub fn main() -> ExitCode {
         Ok(line) => line,
         Err(error) => return outcome::of_parsing(&error),
     };
-    logging::start(line.global.verbose);
+    line.command.start_log(line.global.verbose);
     let context = Context::new(&line.global);
     let result = line
         .command

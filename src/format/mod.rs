@@ -9,6 +9,7 @@ mod extents;
 mod features;
 mod index;
 mod json;
+mod lease;
 mod name;
 mod pack;
 mod point;
@@ -31,6 +32,7 @@ pub use index::{
     decode_packs, decode_plain_rows, decode_rows, prefix_of,
 };
 pub use json::{decode_json, encode_json};
+pub use lease::{LeaseKind, LeaseRecord};
 pub use name::{
     CONFIG_NAME, INDEX_PREFIX, LEASES_PREFIX, PACKS_PREFIX, POINTS_PREFIX, RUNS_PREFIX, index_name,
     lease_name, pack_name, point_name, run_name,

@@ -133,7 +133,11 @@ impl Catalogue {
     }
 }
 
-fn read_point(repository: &Repository, id: PointId) -> Result<Point> {
+/// The header of one point.
+///
+/// # Errors
+/// Missing, if there is no such point; corrupt, if its header is damaged; and those of the store.
+pub fn read_point(repository: &Repository, id: PointId) -> Result<Point> {
     let bytes = repository.store().get(&point_name(&id))?;
     Point::decode(repository.seal(), id, &bytes)
 }

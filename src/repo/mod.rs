@@ -5,7 +5,20 @@
 //! takes no lock. What a point's runs say is not known here.
 
 mod catalogue;
+mod index;
+mod lease;
+mod pack_writer;
+mod packs;
 mod repository;
+mod upload;
 
-pub use catalogue::{Catalogue, PointFilter, commit, new_point_id, points, recorded_paths};
+pub use catalogue::{
+    Catalogue, PointFilter, commit, new_point_id, points, read_point, recorded_paths,
+};
+pub use index::{Index, IndexLocation};
+pub use lease::{Lease, leases};
+pub use pack_writer::{PackWriter, UploadFigures};
+pub use packs::{list_packs, read_pack_directory};
 pub use repository::{InitOptions, Repository};
+
+pub use crate::format::FrameChunk;

@@ -5,6 +5,7 @@
 //! that need no quoting anywhere; a store knows nothing of what objects mean.
 
 mod fault;
+mod growing;
 mod local;
 mod memory;
 mod name;
@@ -17,6 +18,7 @@ use std::ops::Range;
 use crate::base::Result;
 
 pub use fault::{Effect, Fault, FaultPlan, Moment, Operations};
+pub use growing::GrowingBody;
 pub use local::LocalStore;
 pub use memory::MemoryStore;
 pub use recording::{Recording, Request, RequestKind};

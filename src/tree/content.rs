@@ -22,6 +22,8 @@ pub(super) enum FileContent {
     Inline(Vec<u8>),
     Extents(Table<Extent>),
     Lists(Table<ExtentList>),
+    /// It cannot be this file's, and why.
+    Damaged(String),
 }
 
 /// Things that follow one another in a file, each covering some of its bytes.
@@ -59,42 +61,37 @@ impl Covers for ExtentList {
 }
 
 impl FileContent {
-    /// The content of a file of `size` bytes.
-    ///
-    /// # Errors
-    /// Corrupt, if it covers another number of bytes.
-    pub(super) fn new(content: Content, size: u64) -> Result<Self> {
-        let (content, covered) = match content {
-            Content::Nothing => (Self::Nothing, 0),
-            Content::Inline(bytes) => {
-                let length = bytes.len() as u64;
-                (Self::Inline(bytes), length)
-            }
-            Content::Extents(extents) => {
-                let table = Table::new(extents)?;
-                let end = table.end();
-                (Self::Extents(table), end)
-            }
-            Content::Lists(lists) => {
-                let table = Table::new(lists)?;
-                let end = table.end();
-                (Self::Lists(table), end)
-            }
+    /// The content of a file of `size` bytes. One that covers another number of bytes is damage, which is told when
+    /// it is read: the rest of the entry is good.
+    pub(super) fn new(content: Content, size: u64) -> Self {
+        let content = match content {
+            Content::Nothing => Ok(Self::Nothing),
+            Content::Inline(bytes) => Ok(Self::Inline(bytes)),
+            Content::Extents(extents) => Table::new(extents).map(Self::Extents),
+            Content::Lists(lists) => Table::new(lists).map(Self::Lists),
         };
-        if covered == size {
-            Ok(content)
-        } else {
-            Err(Error::corrupt(
-                "a file's content",
-                format_args!("it covers {covered} bytes of a file of {size}"),
-            ))
+        match content.map(|content| (content.covered(), content)) {
+            Ok((covered, content)) if covered == size => content,
+            Ok((covered, _)) => {
+                Self::Damaged(format!("it covers {covered} bytes of a file of {size}"))
+            }
+            Err(error) => Self::Damaged(error.to_string()),
+        }
+    }
+
+    fn covered(&self) -> u64 {
+        match self {
+            Self::Nothing | Self::Damaged(_) => 0,
+            Self::Inline(bytes) => bytes.len() as u64,
+            Self::Extents(table) => table.end(),
+            Self::Lists(table) => table.end(),
         }
     }
 
     /// Memory that it takes, in bytes.
     pub(super) fn weight(&self) -> u64 {
         match self {
-            Self::Nothing => 0,
+            Self::Nothing | Self::Damaged(_) => 0,
             Self::Inline(bytes) => bytes.capacity() as u64,
             Self::Extents(table) => table.weight(),
             Self::Lists(table) => table.weight(),
@@ -248,11 +245,13 @@ mod tests {
 
     #[test]
     fn content_that_does_not_cover_its_file_is_damage() {
-        assert!(FileContent::new(Content::Extents(vec![chunk(1, 10)]), 10).is_ok());
-        assert!(FileContent::new(Content::Extents(vec![chunk(1, 10)]), 11).is_err());
-        assert!(FileContent::new(Content::Inline(vec![1]), 2).is_err());
-        assert!(FileContent::new(Content::Nothing, 1).is_err());
+        let is_damaged =
+            |content, size| matches!(FileContent::new(content, size), FileContent::Damaged(_));
+        assert!(!is_damaged(Content::Extents(vec![chunk(1, 10)]), 10));
+        assert!(is_damaged(Content::Extents(vec![chunk(1, 10)]), 11));
+        assert!(is_damaged(Content::Inline(vec![1]), 2));
+        assert!(is_damaged(Content::Nothing, 1));
         let long = vec![Extent::Hole(u64::MAX), Extent::Hole(2)];
-        assert!(FileContent::new(Content::Extents(long), 1).is_err());
+        assert!(is_damaged(Content::Extents(long), 1));
     }
 }

@@ -1,6 +1,537 @@
+//! A restore point, or a whole repository, as a tree of nodes: lookups, listings, attributes, content.
+//!
+//! Knows no FUSE and keeps no state that anybody could observe: a node id says where its entry is, a cookie where a
+//! listing goes on, and all that is remembered here is remembered for speed and within bounds. In a point nothing
+//! ever changes; what does (the views above the points) is made anew by `poll`, which says what to invalidate.
+//!
+//! Invariants: a read is whole or an error. What two points inherit is one node (a directory: one inode number). The
+//! roots of points share nothing.
+
 mod attributes;
 mod content;
+mod file;
+mod listing;
 mod node;
 mod numbers;
+mod points;
 mod remembered;
 mod views;
+
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use crate::base::{Error, ErrorKind, Key, PointId, Result, Row, Timestamp};
+use crate::fetch::Fetcher;
+use crate::format::{Metadata, Point, Section};
+use crate::manifest::Found;
+use crate::repo::{Catalogue, PointFilter, read_point};
+
+use file::{ExtentLists, File};
+use listing::{Listing, Stop};
+use node::{Node, PointNumber, point_root_inode};
+use points::{OpenPoint, Points};
+use remembered::Remembered;
+use views::{ShownPoint, Views};
+
+pub use attributes::{Attributes, DirectoryEntry, Lifetime};
+pub use content::SeekFor;
+pub use file::ReadBytes;
+pub use node::NodeId;
+pub use numbers::Numbers;
+pub use views::{Changes, Owner};
+
+/// Bytes of memory for what is remembered, beside the fetcher's. A directory takes some 400 bytes, a small file 500;
+/// the room for files is such that the table of a file of a terabyte has its place too.
+const DIRECTORIES_BYTES_MAX: u64 = 4 << 20;
+const FILES_BYTES_MAX: u64 = 16 << 20;
+const LISTINGS_BYTES_MAX: u64 = 8 << 20;
+const EXTENT_LISTS_BYTES_MAX: u64 = 8 << 20;
+
+/// The extended attribute that tells the birth time, as seconds and nanoseconds since 1970. It is not listed, so that
+/// what is listed is what the source had.
+const BIRTH_TIME_XATTR: &[u8] = b"user.bygone.btime";
+
+/// What a tree shows.
+#[derive(Debug, Clone, Default)]
+pub struct TreeOptions {
+    /// This point at the root; all points in views if None.
+    pub point: Option<PointId>,
+    /// Which points the views show.
+    pub filter: PointFilter,
+    /// Who owns the views.
+    pub owner: Owner,
+}
+
+/// What `df` tells. Nothing is free.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// The sum of all files' sizes over all points that are shown.
+    pub bytes: u64,
+    /// Entries.
+    pub entries: u64,
+}
+
+/// A tree of nodes. Any thread may use it.
+pub struct Tree {
+    points: Points,
+    root: Root,
+    directories: Remembered<NodeId, Directory>,
+    files: Remembered<NodeId, File>,
+    listings: Remembered<(NodeId, u64), Listing>,
+    extent_lists: ExtentLists,
+}
+
+/// What is at the root.
+enum Root {
+    Point(PointNumber),
+    Views(RootViews),
+}
+
+struct RootViews {
+    filter: PointFilter,
+    catalogue: Mutex<Catalogue>,
+    /// A picture that is replaced, never changed: readers take the one that is there.
+    current: RwLock<Arc<Views>>,
+    /// The points of the picture, oldest first. Locked for as long as a poll takes.
+    shown: Mutex<Vec<ShownPoint>>,
+}
+
+/// A directory of a point.
+struct Directory {
+    point: Arc<OpenPoint>,
+    key: Key,
+    metadata: Metadata,
+    attributes: Attributes,
+}
+
+impl Tree {
+    /// A tree of the fetcher's repository.
+    ///
+    /// # Errors
+    /// Missing, if the one point is not there; and those of reading the points' headers.
+    pub fn open(fetcher: Arc<Fetcher>, numbers: Numbers, options: TreeOptions) -> Result<Self> {
+        let repository = Arc::clone(fetcher.repository());
+        let points = Points::new(fetcher, numbers);
+        let root = match options.point {
+            Some(id) => {
+                let point = Arc::new(read_point(&repository, id)?);
+                let numbered = points.add(&[point], |_| true)?;
+                let (_, number) = numbered.first().expect("the point is shown");
+                Root::Point(*number)
+            }
+            None => {
+                let catalogue = Catalogue::load(&repository)?;
+                let views = RootViews::new(options, catalogue);
+                let known = lock(&views.catalogue).points();
+                views.take_in(&points, &known)?;
+                Root::Views(views)
+            }
+        };
+        Ok(Self {
+            points,
+            root,
+            directories: Remembered::new(DIRECTORIES_BYTES_MAX),
+            files: Remembered::new(FILES_BYTES_MAX),
+            listings: Remembered::new(LISTINGS_BYTES_MAX),
+            extent_lists: Remembered::new(EXTENT_LISTS_BYTES_MAX),
+        })
+    }
+
+    /// What `name` is in a directory. None if there is none.
+    ///
+    /// # Errors
+    /// Missing, if there is no such directory; and those of reading a run.
+    pub fn lookup(&self, parent: NodeId, name: &[u8]) -> Result<Option<Attributes>> {
+        if let Some((views, number)) = self.view_directory(parent)? {
+            let node = views.lookup(number, name);
+            return node.map(|node| self.attributes(node)).transpose();
+        }
+        let directory = self.directory(parent)?;
+        let Ok(key) = directory.key.child(name) else {
+            return Ok(None);
+        };
+        let point = &directory.point;
+        let found = point
+            .chain
+            .lookup(&key)
+            .map_err(|error| error.context(format_args!("point {}, {key}", point.id)))?;
+        found.map(|found| self.take_note(point, found)).transpose()
+    }
+
+    /// What `stat` tells of a node.
+    ///
+    /// # Errors
+    /// Missing, if there is no such node; and those of reading a run.
+    pub fn attributes(&self, node: NodeId) -> Result<Attributes> {
+        match node.decode()? {
+            Node::ViewSymlink { levels, point } => self
+                .views()
+                .and_then(|views| views.symlink_attributes(levels, point))
+                .ok_or_else(|| no_node(node)),
+            Node::File { .. } => {
+                let file = self.file(node)?;
+                Ok(Attributes::of_entry(node, node.0, &file.metadata))
+            }
+            _ => match self.view_directory(node)? {
+                Some((views, number)) => views
+                    .directory_attributes(number)
+                    .ok_or_else(|| no_node(node)),
+                None => Ok(self.directory(node)?.attributes),
+            },
+        }
+    }
+
+    /// Gives the entries of a directory to `emit`, from the place after `cookie` (0: from the start), until it
+    /// answers that it is full and did not take the entry. What is not a directory comes first. Cookies up to 2^32
+    /// are given to no entry, and mean the start: they are the caller's, for "." and "..".
+    ///
+    /// # Errors
+    /// Missing, if there is no such directory; usage, for a cookie that did not come from it; and those of reading a
+    /// run, if no entry could be given.
+    pub fn list(
+        &self,
+        directory: NodeId,
+        cookie: u64,
+        emit: &mut dyn FnMut(DirectoryEntry<'_>) -> bool,
+    ) -> Result<()> {
+        if let Some((views, number)) = self.view_directory(directory)? {
+            return views
+                .list(number, cookie, emit)
+                .ok_or_else(|| no_node(directory));
+        }
+        let open = self.directory(directory)?;
+        let (point, key) = (&*open.point, &open.key);
+        let in_listing =
+            |error: Error| error.context(format_args!("point {}, listing of {key}", point.id));
+        let mut place = cookie;
+        let listing = match self.listings.take(&(directory, cookie)) {
+            Some(listing) => Arc::unwrap_or_clone(listing),
+            None => Listing::open(&self.points, point, key, cookie).map_err(in_listing)?,
+        };
+        let stop = listing
+            .run(&self.points, point, key, &mut place, emit)
+            .map_err(in_listing)?;
+        if let Stop::Full(listing) | Stop::End(listing) = stop {
+            let weight = listing.weight();
+            self.listings
+                .insert((directory, place), Arc::new(listing), weight);
+        }
+        Ok(())
+    }
+
+    /// Where a symlink leads; empty for what is none.
+    ///
+    /// # Errors
+    /// Like those of `attributes`.
+    pub fn target(&self, node: NodeId) -> Result<Vec<u8>> {
+        match node.decode()? {
+            Node::ViewSymlink { levels, point } => self
+                .views()
+                .and_then(|views| views.target(levels, point))
+                .ok_or_else(|| no_node(node)),
+            Node::File { .. } => Ok(self.file(node)?.metadata.target.clone()),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// The names of a node's extended attributes.
+    ///
+    /// # Errors
+    /// Like those of `attributes`.
+    pub fn xattr_names(&self, node: NodeId) -> Result<Vec<Vec<u8>>> {
+        let names = self.with_metadata(node, |metadata| {
+            let names = metadata.xattrs.iter().map(|xattr| xattr.name.clone());
+            names.collect()
+        })?;
+        Ok(names.unwrap_or_default())
+    }
+
+    /// The value of an extended attribute. None if the node has none of that name.
+    ///
+    /// # Errors
+    /// Like those of `attributes`.
+    pub fn xattr(&self, node: NodeId, name: &[u8]) -> Result<Option<Vec<u8>>> {
+        let value = self.with_metadata(node, |metadata| {
+            let recorded = metadata.xattrs.iter().find(|xattr| xattr.name == name);
+            match recorded {
+                Some(xattr) => Some(xattr.value.clone()),
+                None if name == BIRTH_TIME_XATTR => metadata.btime.map(birth_time),
+                None => None,
+            }
+        })?;
+        Ok(value.flatten())
+    }
+
+    /// Bytes of a file from `offset`: `size` of them, or as many as there are before its end.
+    ///
+    /// # Errors
+    /// Missing, if there is no such file; corrupt, missing or unreachable, if any of the bytes cannot be had: the
+    /// message names path, offset, chunk and pack. What is no regular file has no bytes.
+    pub fn read(&self, node: NodeId, offset: u64, size: u32) -> Result<ReadBytes> {
+        self.file(node)?
+            .read(self.points.fetcher(), &self.extent_lists, offset, size)
+    }
+
+    /// The first data or hole of a file at or after `offset`. None if `offset` is not before the file's end, or no
+    /// data follows. A file's end counts as a hole.
+    ///
+    /// # Errors
+    /// Like those of `read`.
+    pub fn seek(&self, node: NodeId, offset: u64, what: SeekFor) -> Result<Option<u64>> {
+        self.file(node)?
+            .seek(self.points.fetcher(), &self.extent_lists, offset, what)
+    }
+
+    /// What `df` tells.
+    pub fn usage(&self) -> Usage {
+        let mut usage = Usage::default();
+        self.points.each_header(|point| {
+            usage.bytes = usage.bytes.saturating_add(point.figures.bytes);
+            usage.entries = usage.entries.saturating_add(point.figures.entries);
+        });
+        usage
+    }
+
+    /// Looks for points that have come, and returns what to invalidate. Nothing ever changes where one point is the
+    /// root.
+    ///
+    /// # Errors
+    /// Those of listing the points and reading their headers; nothing has changed then.
+    pub fn poll(&self) -> Result<Changes> {
+        let Root::Views(views) = &self.root else {
+            return Ok(Changes::default());
+        };
+        let new = lock(&views.catalogue).refresh(self.points.fetcher().repository())?;
+        if new.is_empty() {
+            return Ok(Changes::default());
+        }
+        views.take_in(&self.points, &new)
+    }
+
+    /// Is one point at the root? Then nothing ever changes, and no directory is shared with another point.
+    pub fn is_one_point(&self) -> bool {
+        matches!(self.root, Root::Point(_))
+    }
+
+    /// For how long a name that a directory lacks stays away.
+    pub fn lifetime_of_names(&self, directory: NodeId) -> Lifetime {
+        match directory.decode() {
+            Ok(Node::Directory { .. } | Node::PointRoot(_)) => Lifetime::Forever,
+            Ok(Node::Root) if self.is_one_point() => Lifetime::Forever,
+            _ => Lifetime::Short,
+        }
+    }
+
+    /// Does anything have extended attributes? None where that would have to be looked for: a single point knows.
+    pub fn has_xattrs(&self) -> Option<bool> {
+        let Root::Point(number) = self.root else {
+            return None;
+        };
+        let open = self.points.open(number).ok()?;
+        let runs = open.chain.runs();
+        Some(runs.iter().any(|run| run.counts().with_xattrs > 0))
+    }
+
+    fn views(&self) -> Option<Arc<Views>> {
+        match &self.root {
+            Root::Point(_) => None,
+            Root::Views(views) => Some(views.current()),
+        }
+    }
+
+    /// The views and the directory's number in them, if it is a directory of theirs.
+    fn view_directory(&self, node: NodeId) -> Result<Option<(Arc<Views>, u64)>> {
+        let number = match node.decode()? {
+            Node::Root => 0,
+            Node::ViewDirectory(number) => number,
+            _ => return Ok(None),
+        };
+        match self.views() {
+            Some(views) => Ok(Some((views, number))),
+            None if node == NodeId::ROOT => Ok(None),
+            None => Err(no_node(node)),
+        }
+    }
+
+    /// The attributes of what was found, and note of it: it is likely to be asked about next.
+    fn take_note(&self, point: &Arc<OpenPoint>, found: Found) -> Result<Attributes> {
+        let attributes = self.points.attributes(point, &found)?;
+        if attributes.node.is_directory() {
+            self.remember_directory(Directory {
+                point: Arc::clone(point),
+                key: found.key,
+                metadata: found.entry.metadata,
+                attributes,
+            });
+        } else {
+            self.remember_file(attributes.node, File::new(found.key, *found.entry));
+        }
+        Ok(attributes)
+    }
+
+    fn directory(&self, node: NodeId) -> Result<Arc<Directory>> {
+        if let Some(directory) = self.directories.get(&node) {
+            return Ok(directory);
+        }
+        let directory = match node.decode()? {
+            Node::Directory { point, place, row } => self.inner_directory(node, point, place, row),
+            Node::PointRoot(point) => self.root_directory(node, point),
+            Node::Root => match self.root {
+                Root::Point(point) => self.root_directory(node, point),
+                Root::Views(_) => Err(no_node(node)),
+            },
+            Node::File { .. } | Node::ViewSymlink { .. } | Node::ViewDirectory(_) => {
+                Err(no_node(node))
+            }
+        }?;
+        Ok(self.remember_directory(directory))
+    }
+
+    fn inner_directory(
+        &self,
+        node: NodeId,
+        point: PointNumber,
+        place: usize,
+        row: Row,
+    ) -> Result<Directory> {
+        let point = self.points.open(point)?;
+        let found = (place < point.chain.runs().len())
+            .then(|| point.chain.row(place, Section::Directories, row))
+            .transpose()?
+            .flatten()
+            .ok_or_else(|| no_node(node))?;
+        let inode = self.points.directory_inode(found.origin)?;
+        Ok(Directory {
+            attributes: Attributes::of_entry(node, inode, &found.entry.metadata),
+            metadata: found.entry.metadata,
+            key: found.key,
+            point,
+        })
+    }
+
+    /// A point's root, which shares its inode with no other.
+    fn root_directory(&self, node: NodeId, number: PointNumber) -> Result<Directory> {
+        let point = self.points.open(number)?;
+        let found = point.chain.lookup(&Key::root())?.ok_or_else(|| {
+            Error::corrupt(
+                format_args!("point {}", point.id),
+                "it has no root directory",
+            )
+        })?;
+        let (inode, lifetime) = match node {
+            NodeId::ROOT => (node.0, Lifetime::Forever),
+            _ => (point_root_inode(number), Lifetime::Short),
+        };
+        Ok(Directory {
+            attributes: Attributes {
+                lifetime,
+                ..Attributes::of_entry(node, inode, &found.entry.metadata)
+            },
+            metadata: found.entry.metadata,
+            key: found.key,
+            point,
+        })
+    }
+
+    fn remember_directory(&self, directory: Directory) -> Arc<Directory> {
+        let directory = Arc::new(directory);
+        let (node, weight) = (directory.attributes.node, directory.weight());
+        self.directories
+            .insert(node, Arc::clone(&directory), weight);
+        directory
+    }
+
+    fn file(&self, node: NodeId) -> Result<Arc<File>> {
+        if let Some(file) = self.files.get(&node) {
+            return Ok(file);
+        }
+        let Node::File { run, row } = node.decode()? else {
+            return Err(no_node(node));
+        };
+        let (key, entry) = self.points.entry_of_origin(run, row)?;
+        Ok(self.remember_file(node, File::new(key, *entry)))
+    }
+
+    fn remember_file(&self, node: NodeId, file: File) -> Arc<File> {
+        let file = Arc::new(file);
+        self.files.insert(node, Arc::clone(&file), file.weight());
+        file
+    }
+
+    /// None for a node of the views, which have no metadata of their own.
+    fn with_metadata<T>(
+        &self,
+        node: NodeId,
+        work: impl FnOnce(&Metadata) -> T,
+    ) -> Result<Option<T>> {
+        match node.decode()? {
+            Node::File { .. } => return Ok(Some(work(&self.file(node)?.metadata))),
+            Node::Directory { .. } | Node::PointRoot(_) => {}
+            Node::Root if matches!(self.root, Root::Point(_)) => {}
+            Node::Root | Node::ViewSymlink { .. } | Node::ViewDirectory(_) => {
+                return self.attributes(node).map(|_| None);
+            }
+        }
+        Ok(Some(work(&self.directory(node)?.metadata)))
+    }
+}
+
+impl RootViews {
+    fn new(options: TreeOptions, catalogue: Catalogue) -> Self {
+        Self {
+            filter: options.filter,
+            catalogue: Mutex::new(catalogue),
+            current: RwLock::new(Arc::new(Views::empty(options.owner))),
+            shown: Mutex::default(),
+        }
+    }
+
+    fn current(&self) -> Arc<Views> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Shows points that are new, and says what changed.
+    fn take_in(&self, points: &Points, new: &[Arc<Point>]) -> Result<Changes> {
+        let mut shown = lock(&self.shown);
+        let numbered = points.add(new, |point| self.filter.matches(point))?;
+        shown.extend(
+            numbered
+                .iter()
+                .map(|(point, number)| ShownPoint::of(point, *number)),
+        );
+        shown.sort_by_key(|point| point.id);
+        let before = self.current();
+        let after = Arc::new(before.with_points(&shown));
+        let changes = after.changes_since(&before);
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = after;
+        Ok(changes)
+    }
+}
+
+impl Directory {
+    /// Memory that it takes, in bytes.
+    fn weight(&self) -> u64 {
+        let xattrs: usize = self
+            .metadata
+            .xattrs
+            .iter()
+            .map(|xattr| size_of_val(xattr) + xattr.name.len() + xattr.value.len())
+            .sum();
+        (size_of::<Self>() + self.key.as_bytes().len() + xattrs) as u64
+    }
+}
+
+fn birth_time(time: Timestamp) -> Vec<u8> {
+    format!("{}.{:09}", time.seconds, time.nanoseconds).into_bytes()
+}
+
+fn no_node(node: NodeId) -> Error {
+    Error::new(
+        ErrorKind::Missing,
+        format!("there is no node {:#x} in this mount", node.0),
+    )
+}
+
+/// Locks what a panicking thread may have left: all that these locks guard is whole between any two statements.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

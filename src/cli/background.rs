@@ -1,0 +1,144 @@
+//! Leaving the terminal: the process that was started waits until another one, in the background, is ready.
+//!
+//! The process forks before it has a second thread, since a fork takes only one along, and whatever lock another held
+//! would stay locked for good. Until it is ready the new process prints to the same terminal as the old one, so that a
+//! failure is told like any other; the old one then ends with the new one's exit code.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::path::Path;
+
+use rustix::process::{Pid, WaitOptions, chdir, setsid, waitpid};
+use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
+
+use crate::base::{Error, ErrorKind, Result};
+
+/// Which of the two processes this is.
+pub(super) enum Side {
+    /// The one that was started, and that waits.
+    Waiting(Waiting),
+    /// The one in the background, which does the work.
+    Working(Working),
+}
+
+/// The process that was started.
+pub(super) struct Waiting {
+    pipe: File,
+    process: Pid,
+}
+
+/// The process in the background, before it is ready.
+pub(super) struct Working {
+    pipe: File,
+}
+
+/// How the process in the background began.
+pub(super) enum Beginning {
+    /// It works.
+    Ready,
+    /// It ended with this exit code, and has said why.
+    Ended(i32),
+}
+
+/// Makes the process that is to work in the background.
+///
+/// # Errors
+/// As the system says.
+pub(super) fn fork() -> Result<Side> {
+    assert_eq!(
+        threads()?,
+        1,
+        "nothing starts a thread before the process goes into the background"
+    );
+    let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+        .map_err(|error| Error::io("make a pipe", error.into()))?;
+    // SAFETY: this process has one thread, as was checked, so the copy may do whatever this one may.
+    let process = unsafe { libc::fork() };
+    if process < 0 {
+        let error = std::io::Error::last_os_error();
+        return Err(Error::io("start a process in the background", error));
+    }
+    match Pid::from_raw(process) {
+        Some(process) => Ok(Side::Waiting(Waiting {
+            pipe: File::from(reader),
+            process,
+        })),
+        None => {
+            // A session of its own: what the terminal sends its processes no longer comes here.
+            setsid().map_err(|error| Error::io("leave the terminal's session", error.into()))?;
+            Ok(Side::Working(Working {
+                pipe: File::from(writer),
+            }))
+        }
+    }
+}
+
+/// How many threads this process has.
+fn threads() -> Result<usize> {
+    let list = Path::new("/proc/self/task");
+    std::fs::read_dir(list)
+        .map(Iterator::count)
+        .map_err(|error| Error::io(format!("read {}", list.display()), error))
+}
+
+impl Waiting {
+    /// Waits until the other process is ready or has ended.
+    ///
+    /// # Errors
+    /// Failed, if a signal ended it.
+    pub(super) fn wait(mut self) -> Result<Beginning> {
+        let mut byte = [0];
+        let count = self
+            .pipe
+            .read(&mut byte)
+            .map_err(|error| Error::io("wait for the process in the background", error))?;
+        if count > 0 {
+            return Ok(Beginning::Ready);
+        }
+        let status = waitpid(Some(self.process), WaitOptions::empty())
+            .map_err(|error| Error::io("wait for the process in the background", error.into()))?
+            .map(|(_, status)| status);
+        match status.and_then(|status| status.exit_status()) {
+            Some(code) => Ok(Beginning::Ended(code)),
+            None => Err(Error::new(
+                ErrorKind::Failed,
+                match status.and_then(|status| status.terminating_signal()) {
+                    Some(signal) => {
+                        format!("signal {signal} ended the process in the background")
+                    }
+                    None => "the process in the background ended".to_owned(),
+                },
+            )),
+        }
+    }
+}
+
+impl Working {
+    /// Lets go of the terminal and of the working directory, and tells the process that waits that this one is ready.
+    ///
+    /// # Errors
+    /// Interrupted, if the process that waits has gone: whoever started it has given up.
+    pub(super) fn ready(mut self) -> Result<()> {
+        chdir("/").map_err(|error| Error::io("leave the working directory", error.into()))?;
+        let nothing = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/null")
+            .map_err(|error| Error::io("open /dev/null", error))?;
+        replace_standard_streams(&nothing)?;
+        self.pipe.write_all(&[1]).map_err(|_| {
+            Error::new(
+                ErrorKind::Interrupted,
+                "the command that was waiting for the mount has gone",
+            )
+        })
+    }
+}
+
+/// Puts `file` in the place of standard input, output and error.
+fn replace_standard_streams(file: &File) -> Result<()> {
+    dup2_stdin(file)
+        .and_then(|()| dup2_stdout(file))
+        .and_then(|()| dup2_stderr(file))
+        .map_err(|error| Error::io("let go of the terminal", error.into()))
+}

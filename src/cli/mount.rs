@@ -1,0 +1,279 @@
+//! `bygone mount`: shows points as files.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, bounded};
+use log::{error, warn};
+use serde::Serialize;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::arguments::{PointFilterArguments, parse_size};
+use super::background::{Beginning, Side, Working, fork};
+use super::context::Context;
+use super::mount_log;
+use super::mount_options;
+use super::outcome::Outcome;
+use crate::base::{Error, PointId, Result};
+use crate::fetch::Fetcher;
+use crate::fuse::{MountOptions, MountedTree, Protected, keep_apart, prepare, source_name};
+use crate::repo::{Catalogue, Repository};
+use crate::tree::{Numbers, Owner, Tree, TreeOptions};
+
+/// Show restore points as files, read-only
+///
+/// Without --point all points are there: by id below points/, by host below hosts/, by label below labels/, and the
+/// newest as latest. New ones appear while it is mounted. Copy out with cp, search with find and grep, compare two
+/// points with diff -r. The command returns once the mount answers, and serves it from the background.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Examples:
+  bygone mount /mnt/past                        every point
+  bygone mount --point yesterday /mnt/past      one of them
+  bygone mount --allow-other --host moon /mnt/past
+  bygone umount /mnt/past                       umount(8) does it too
+
+JSON, once the mount answers: an object with
+  mount_point  the folder
+  repository   the repository's id
+  point        the id of the point that it shows; null if it shows all
+  process      the process that serves it")]
+pub struct Arguments {
+    /// Show only this point, with its root as the folder's; resolved once
+    #[arg(long, value_name = "POINT")]
+    pub(super) point: Option<String>,
+
+    /// Stay in the foreground until the mount is taken away or a signal comes
+    #[arg(long)]
+    pub(super) foreground: bool,
+
+    /// Let other users in; each may read what the files' permissions and ACLs let him read
+    #[arg(long)]
+    pub(super) allow_other: bool,
+
+    /// Show all files as owned by this user and group, by number
+    #[arg(long, value_name = "UID:GID", value_parser = parse_owner)]
+    pub(super) owner: Option<Owner>,
+
+    /// Let whoever may enter the mount read everything, whatever the files' permissions are
+    #[arg(long)]
+    pub(super) no_permissions: bool,
+
+    /// Run no program from the mount
+    #[arg(skip)]
+    pub(super) no_exec: bool,
+
+    /// How much of what was read to keep in memory
+    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = parse_size)]
+    pub(super) cache_memory: u64,
+
+    /// Log to this file rather than to the system's log, or to the terminal in the foreground
+    #[arg(long, value_name = "FILE")]
+    pub(super) log_file: Option<PathBuf>,
+
+    /// Options as in fstab: noexec, and those above without their dashes, such as allow_other and point=POINT
+    #[arg(short = 'o', value_name = "OPT", value_delimiter = ',')]
+    pub(super) options: Vec<String>,
+
+    #[command(flatten)]
+    pub(super) filter: PointFilterArguments,
+
+    /// The folder to mount at
+    #[arg(value_name = "MNT")]
+    pub(super) place: PathBuf,
+}
+
+/// What is printed with `--json`.
+#[derive(Serialize)]
+struct MountObject<'a> {
+    mount_point: &'a Path,
+    repository: String,
+    point: Option<PointId>,
+    process: u32,
+}
+
+/// Reads `UID:GID`, both numbers.
+///
+/// # Errors
+/// Says what was expected.
+pub(super) fn parse_owner(text: &str) -> std::result::Result<Owner, String> {
+    text.split_once(':')
+        .and_then(|(uid, gid)| {
+            let (uid, gid) = (uid.parse().ok()?, gid.parse().ok()?);
+            Some(Owner { uid, gid })
+        })
+        .ok_or_else(|| "expected two numbers, as in 1000:1000".to_owned())
+}
+
+/// Mounts, and serves the mount until it is taken away.
+pub fn run(arguments: &Arguments, context: &Context) -> Result<Outcome> {
+    let mut arguments = arguments.clone();
+    for option in std::mem::take(&mut arguments.options) {
+        mount_options::apply(&mut arguments, &option)?;
+    }
+    let state = context.state_directory()?;
+    let protected = [
+        protected(context.repository_place()?, "the repository", false),
+        protected(&state, "what bygone keeps about its mounts in", false),
+    ];
+    // Before anything is loaded: whoever mistypes a place is told at once.
+    let place = prepare(&arguments.place, &protected)?;
+    if arguments.foreground {
+        return serve(&arguments, context, &place, &state, None);
+    }
+    match fork()? {
+        Side::Working(working) => serve(&arguments, context, &place, &state, Some(working)),
+        Side::Waiting(waiting) => match waiting.wait()? {
+            Beginning::Ready => Ok(Outcome::Done),
+            // It said what went wrong, on the same terminal; its exit code is this command's.
+            Beginning::Ended(code) => std::process::exit(code),
+        },
+    }
+}
+
+fn protected(path: &Path, noun: &'static str, inside_is_allowed: bool) -> Protected {
+    Protected {
+        path: path.to_owned(),
+        noun,
+        inside_is_allowed,
+    }
+}
+
+/// Opens, mounts, tells the process that waits, if there is one, and serves until the end.
+fn serve(
+    arguments: &Arguments,
+    context: &Context,
+    place: &Path,
+    state: &Path,
+    working: Option<Working>,
+) -> Result<Outcome> {
+    // First of all, so that no signal ends the process with a mount behind it that nobody serves.
+    let stop = stop_signals()?;
+    let repository = context.open_repository()?;
+    let point = match &arguments.point {
+        Some(text) => Some(context.point(&repository, text, &arguments.filter)?.id),
+        None => None,
+    };
+    keep_apart(place, &sources_on_this_host(&repository)?)?;
+    let tree = open_tree(arguments, &repository, point, state)?;
+    let options = MountOptions {
+        allow_other: arguments.allow_other,
+        owner: arguments.owner,
+        no_permissions: arguments.no_permissions,
+        no_exec: arguments.no_exec,
+    };
+    let in_background = working.is_some();
+    std::panic::set_hook(Box::new(|panic| error!("{panic}")));
+    if in_background && arguments.log_file.is_none() && !mount_log::system_log_listens() {
+        warn!(
+            "nothing listens at /dev/log, so that what this mount logs is lost; --log-file keeps it"
+        );
+    }
+    mount_log::settle(
+        arguments.log_file.as_deref(),
+        in_background,
+        context.verbose(),
+    )?;
+    let source = source_name(repository.id(), point);
+    let mounted = MountedTree::mount(tree, place, &source, &options)?;
+    tell(context, &repository, point, place)?;
+    if let Some(working) = working {
+        working.ready()?;
+    }
+    let served = mounted.serve(&stop);
+    if let Err(error) = &served
+        && in_background
+    {
+        error!("{error}");
+    }
+    served.map(|()| Outcome::Done)
+}
+
+/// Signals that ask for an end, each passed on as it comes.
+fn stop_signals() -> Result<Receiver<i32>> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
+        .map_err(|error| Error::io("catch signals", error))?;
+    let (sender, receiver) = bounded(1);
+    std::thread::Builder::new()
+        .name("bygone-signals".to_owned())
+        .spawn(move || {
+            for signal in signals.forever() {
+                if sender.send(signal).is_err() {
+                    return;
+                }
+            }
+        })
+        .map_err(|error| Error::io("start a thread", error))?;
+    Ok(receiver)
+}
+
+/// What was backed up on this very host: a mount over or around it would hide it from its next backup.
+fn sources_on_this_host(repository: &Repository) -> Result<Vec<Protected>> {
+    let host = rustix::system::uname().nodename().to_bytes().to_vec();
+    let points = Catalogue::load(repository)?.points();
+    let mut paths: Vec<&PathBuf> = points
+        .iter()
+        .filter(|point| point.host.as_bytes() == host)
+        .flat_map(|point| &point.sources)
+        .collect();
+    paths.sort_unstable();
+    paths.dedup();
+    Ok(paths
+        .into_iter()
+        .map(|path| protected(path, "what was backed up from", true))
+        .collect())
+}
+
+fn open_tree(
+    arguments: &Arguments,
+    repository: &Arc<Repository>,
+    point: Option<PointId>,
+    state: &Path,
+) -> Result<Tree> {
+    let directory = state.join("mounts");
+    std::fs::create_dir_all(&directory)
+        .map_err(|error| Error::io(format!("make {}", directory.display()), error))?;
+    let numbers = Numbers::open(&directory.join(format!("{}.sqlite", repository.id())))?;
+    let user = Owner {
+        uid: rustix::process::geteuid().as_raw(),
+        gid: rustix::process::getegid().as_raw(),
+    };
+    let options = TreeOptions {
+        point,
+        filter: arguments.filter.to_filter(),
+        owner: arguments.owner.unwrap_or(user),
+    };
+    let fetcher = Fetcher::new(Arc::clone(repository), arguments.cache_memory);
+    Tree::open(fetcher, numbers, options)
+}
+
+/// Says what is mounted where, if that was asked for.
+fn tell(
+    context: &Context,
+    repository: &Repository,
+    point: Option<PointId>,
+    place: &Path,
+) -> Result<()> {
+    if context.json() {
+        context.output().document(&MountObject {
+            mount_point: place,
+            repository: repository.id().to_string(),
+            point,
+            process: std::process::id(),
+        })?;
+    }
+    context.output().flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_owner_is_two_numbers() {
+        assert_eq!(parse_owner("0:65534"), Ok(Owner { uid: 0, gid: 65534 }));
+        for text in ["", "1", "1:", ":1", "me:us", "-1:0", "1:2:3"] {
+            assert!(parse_owner(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! What follows `-o`: the options of a mount as fstab writes them, each in the place of an argument or a kernel's flag.
+//!
+//! Options that say what every mount is anyway, and those that only fstab's readers use, are taken and mean nothing.
+//! An option that asks for what a backup cannot be (writable, say) is refused, and so is one that nobody knows: a typo in
+//! fstab must not silently mount something else.
+
+use std::path::PathBuf;
+
+use super::arguments::{parse_label, parse_size};
+use super::mount::{Arguments, parse_owner};
+use crate::base::{Error, ErrorKind, Result};
+
+/// What every mount is, what changes nothing about one that is read-only, and what is for readers of fstab.
+const WITHOUT_EFFECT: [&str; 27] = [
+    "ro",
+    "nosuid",
+    "nodev",
+    "default_permissions",
+    "nonempty",
+    "exec",
+    "async",
+    "sync",
+    "dirsync",
+    "atime",
+    "noatime",
+    "relatime",
+    "norelatime",
+    "strictatime",
+    "lazytime",
+    "diratime",
+    "nodiratime",
+    "defaults",
+    "auto",
+    "noauto",
+    "user",
+    "nouser",
+    "users",
+    "group",
+    "nofail",
+    "_netdev",
+    "owner",
+];
+
+/// Applies one option, `name` or `name=value`, to what the arguments say.
+///
+/// # Errors
+/// Usage, with the option and what is wrong with it.
+pub(super) fn apply(arguments: &mut Arguments, option: &str) -> Result<()> {
+    let (name, value) = match option.split_once('=') {
+        Some((name, value)) => (name, Some(value)),
+        None => (option, None),
+    };
+    // fstab and the kernel spell with underscores, this program's arguments with dashes: both are meant.
+    let spelled = name.replace('-', "_");
+    match value {
+        None => apply_word(arguments, name, &spelled),
+        Some(value) => apply_value(arguments, name, &spelled, value),
+    }
+}
+
+fn apply_word(arguments: &mut Arguments, name: &str, spelled: &str) -> Result<()> {
+    match spelled {
+        "allow_other" => arguments.allow_other = true,
+        "no_permissions" => arguments.no_permissions = true,
+        "foreground" => arguments.foreground = true,
+        "noexec" => arguments.no_exec = true,
+        "rw" => return Err(refused(name, "a restore point is never written to")),
+        "suid" | "dev" => {
+            return Err(refused(
+                name,
+                "set-user-id bits and devices of a backup are shown and never obeyed",
+            ));
+        }
+        "allow_root" => return Err(refused(name, "use allow_other, which checks permissions")),
+        _ if WITHOUT_EFFECT.contains(&spelled) || is_for_fstab(name) => {}
+        _ => return Err(refused(name, "no such option")),
+    }
+    Ok(())
+}
+
+fn apply_value(arguments: &mut Arguments, name: &str, spelled: &str, value: &str) -> Result<()> {
+    let filter = &mut arguments.filter;
+    match spelled {
+        "point" => arguments.point = Some(value.to_owned()),
+        "owner" => arguments.owner = Some(checked(name, parse_owner(value))?),
+        "cache_memory" => arguments.cache_memory = checked(name, parse_size(value))?,
+        "log_file" => arguments.log_file = Some(PathBuf::from(value)),
+        "host" => filter.host = Some(value.to_owned()),
+        "set" => filter.set = Some(value.to_owned()),
+        "path" => filter.path = Some(PathBuf::from(value)),
+        "label" => filter.label.push(checked(name, parse_label(value))?),
+        "comment" | "fsname" | "subtype" => {}
+        _ if is_for_fstab(name) => {}
+        _ => return Err(refused(name, "no such option")),
+    }
+    Ok(())
+}
+
+/// Is it one of the options that systemd and others keep for themselves?
+fn is_for_fstab(name: &str) -> bool {
+    name.starts_with("x-") || name.starts_with("X-")
+}
+
+fn checked<T>(name: &str, parsed: std::result::Result<T, String>) -> Result<T> {
+    parsed.map_err(|problem| refused(name, &problem))
+}
+
+fn refused(name: &str, reason: &str) -> Error {
+    Error::new(ErrorKind::Usage, format!("mount option {name:?}: {reason}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    fn applied(options: &str) -> Result<Arguments> {
+        let mut arguments = Line::parse_from(["mount", "/mnt"]).arguments;
+        options
+            .split(',')
+            .try_for_each(|option| apply(&mut arguments, option))?;
+        Ok(arguments)
+    }
+
+    #[test]
+    fn options_stand_for_arguments() {
+        let arguments = applied(
+            "allow_other,no-permissions,noexec,foreground,point=latest~1,owner=10:20,cache-memory=1M,\
+             log_file=/var/log/b,host=moon,set=home,path=/srv,label=a=b,label=c=d",
+        )
+        .unwrap();
+        assert!(arguments.allow_other && arguments.no_permissions);
+        assert!(arguments.no_exec && arguments.foreground);
+        assert_eq!(arguments.point.as_deref(), Some("latest~1"));
+        assert_eq!(arguments.owner.unwrap().uid, 10);
+        assert_eq!(arguments.cache_memory, 1 << 20);
+        assert_eq!(arguments.log_file, Some("/var/log/b".into()));
+        let filter = arguments.filter;
+        assert_eq!(filter.host.as_deref(), Some("moon"));
+        assert_eq!(filter.label.len(), 2);
+    }
+
+    #[test]
+    fn what_every_mount_is_and_what_is_for_fstab_changes_nothing() {
+        let arguments = applied(
+            "defaults,ro,nosuid,nodev,noauto,users,owner,_netdev,nofail,x-systemd.automount,\
+             x-systemd.idle-timeout=60,comment=backup,relatime",
+        )
+        .unwrap();
+        assert!(!arguments.allow_other && arguments.owner.is_none());
+    }
+
+    #[test]
+    fn what_cannot_be_and_what_is_unknown_is_refused_by_name() {
+        for option in [
+            "rw",
+            "suid",
+            "dev",
+            "allow_root",
+            "alow_other",
+            "pont=latest",
+            "owner=me",
+            "cache_memory=lots",
+            "label=x",
+            "",
+        ] {
+            let error = applied(option).err().unwrap();
+            assert_eq!(error.kind(), ErrorKind::Usage, "{option}");
+        }
+    }
+}

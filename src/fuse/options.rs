@@ -1,0 +1,37 @@
+//! How a tree is mounted: what a user may choose, and what every mount has.
+
+use crate::base::{PointId, RepositoryId};
+use crate::tree::Owner;
+
+/// The subtype of every mount; with it the system lists the file system's type as `fuse.bygone`.
+pub(super) const SUBTYPE: &str = "bygone";
+
+/// What a user may choose about a mount. The default is the strictest: read-only, the owner only, with the files'
+/// own permissions checked, and neither devices nor set-user-id bits obeyed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MountOptions {
+    /// Let every user in; each is held to the files' permissions and ACLs.
+    pub allow_other: bool,
+    /// Show every file as owned by these, whoever owned it in the source.
+    pub owner: Option<Owner>,
+    /// Let whoever may enter the mount read everything in it, whatever the files' permissions are.
+    pub no_permissions: bool,
+    /// Run no program from the mount.
+    pub no_exec: bool,
+}
+
+impl MountOptions {
+    /// Should the kernel ask for ACLs and obey them? Without it a member of the owning group could read a file whose ACL
+    /// forbids it. A mount that checks no permissions must not ask: the kernel would then check them all.
+    pub(super) fn obeys_acls(&self) -> bool {
+        self.allow_other && !self.no_permissions
+    }
+}
+
+/// The name by which `df` and `mount` tell mounts apart: it has the repository's id, and the point's if it shows one.
+pub fn source_name(repository: RepositoryId, point: Option<PointId>) -> String {
+    match point {
+        Some(point) => format!("bygone:{repository}/{point}"),
+        None => format!("bygone:{repository}"),
+    }
+}

@@ -1,0 +1,223 @@
+//! A mounted tree: from the first answer to the last, and how it ends.
+//!
+//! As many threads serve requests as there are cores, each with a descriptor of its own; more were slower. One thread
+//! more looks for new points and tells the kernel what it must forget: never a serving thread, for the kernel may hold
+//! a lock that a request waits with. A session ends when its mount is taken away, by whomever, or when it is told to.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
+use fuser::{Config, INodeNo, Notifier, Session, SessionACL};
+use log::{error, info, warn};
+
+use super::adapter::Adapter;
+use super::attach::attach;
+use super::mounts::{self, MountRecord};
+use super::options::MountOptions;
+use crate::base::{Error, ErrorKind, Result};
+use crate::tree::Tree;
+
+/// How often a mount of a whole repository looks for new points: they are promised within 5 seconds.
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How long the threads may take to end once the mount is gone: each finishes the request that it serves.
+const THREADS_END_WITHIN: Duration = Duration::from_secs(10);
+
+/// A tree that is mounted and answers. Dropping it does not unmount; `serve` does.
+pub struct MountedTree {
+    record: MountRecord,
+    ended: Receiver<io::Result<()>>,
+    /// Dropped, it ends the thread that looks for new points.
+    _poll_until_dropped: Option<Sender<()>>,
+}
+
+impl MountedTree {
+    /// Mounts `tree` at `place`, as `place::prepare` returned it, under the name `source`; returns once it answers.
+    ///
+    /// # Errors
+    /// As `attach`; Failed if the kernel cannot do what is needed.
+    pub fn mount(tree: Tree, place: &Path, source: &str, options: &MountOptions) -> Result<Self> {
+        let tree = Arc::new(tree);
+        let device = attach(place, source, options)?;
+        let Some(record) = mounts::mount_at(place)?.filter(MountRecord::is_bygone) else {
+            return Err(Error::new(
+                ErrorKind::Failed,
+                format!("{} was mounted and is not there", place.display()),
+            ));
+        };
+        let mounted = start(&tree, device, &record, options);
+        if mounted.is_err() {
+            detach_and_warn(&record);
+        }
+        mounted
+    }
+
+    /// Where it is mounted.
+    pub fn place(&self) -> &Path {
+        &self.record.place
+    }
+
+    /// Serves until the mount is taken away, or until something comes from `stop`, upon which it is taken away here,
+    /// even if it is in use: what is open then fails once this process ends, which it should do next.
+    ///
+    /// # Errors
+    /// Failed, if serving ended by itself.
+    pub fn serve<T>(self, stop: &Receiver<T>) -> Result<()> {
+        select! {
+            recv(self.ended) -> result => self.finish(result.ok()),
+            recv(stop) -> _ => self.unmount(),
+        }
+    }
+
+    /// Takes the mount away and waits for the threads to end.
+    fn unmount(self) -> Result<()> {
+        match mounts::unmount(&self.record) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::Locked => {
+                warn!(
+                    "{} was in use: what is open there fails from now on",
+                    self.place().display()
+                );
+                // Its threads would serve until the last file is closed; the process ends before.
+                return mounts::detach(&self.record);
+            }
+            // Someone else has just taken it away.
+            Err(error) if error.kind() == ErrorKind::Missing => {}
+            Err(error) => return Err(error),
+        }
+        let result = self.ended.recv_timeout(THREADS_END_WITHIN);
+        self.finish(result.ok())
+    }
+
+    fn finish(&self, result: Option<io::Result<()>>) -> Result<()> {
+        match result {
+            Some(Err(error)) => {
+                detach_and_warn(&self.record);
+                Err(Error::io(
+                    format!("serve {} any longer", self.place().display()),
+                    error,
+                ))
+            }
+            _ => {
+                info!("{} is unmounted", self.place().display());
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Takes a mount away that cannot be served; if it is gone already, all the better.
+fn detach_and_warn(record: &MountRecord) {
+    match mounts::detach(record) {
+        Err(error) if error.kind() != ErrorKind::Missing => warn!("{error}"),
+        _ => {}
+    }
+}
+
+/// Serves `device`, and returns once the mount answers.
+fn start(
+    tree: &Arc<Tree>,
+    device: OwnedFd,
+    record: &MountRecord,
+    options: &MountOptions,
+) -> Result<MountedTree> {
+    let adapter = Adapter::new(Arc::clone(tree), options);
+    let access = if options.allow_other {
+        SessionACL::All
+    } else {
+        SessionACL::Owner
+    };
+    let mut config = Config::default();
+    config.n_threads = Some(thread::available_parallelism().map_or(2, usize::from));
+    config.clone_fd = true;
+    let session = Session::from_fd(adapter, device, access, config)
+        .map_err(|error| Error::io("agree with the kernel on how to serve the mount", error))?;
+    let notifier = session.notifier();
+    let (ending, ended) = bounded(1);
+    spawn("bygone-session", move || {
+        // The receiver is gone only when nobody waits any more.
+        let _nobody_waits = ending.send(session.run());
+    })?;
+    let poll_until_dropped = match tree.is_one_point() {
+        true => None,
+        false => Some(start_polling(Arc::clone(tree), notifier)?),
+    };
+    // The first question of all: it waits until a thread answers.
+    std::fs::metadata(&record.place).map_err(|error| {
+        Error::io(
+            format!("get an answer at {}", record.place.display()),
+            error,
+        )
+    })?;
+    announce(&record.device);
+    info!("{} is mounted", record.place.display());
+    Ok(MountedTree {
+        record: record.clone(),
+        ended,
+        _poll_until_dropped: poll_until_dropped,
+    })
+}
+
+/// Lets whoever unmounts notice when this process has ended.
+fn announce(device: &str) {
+    match mounts::announce_process(device) {
+        // Never closed here: the kernel does it when the process ends, which is what it tells.
+        Ok(listener) => std::mem::forget(listener),
+        Err(error) => warn!("`bygone umount` will not wait for this process: {error}"),
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .map_err(|error| Error::io("start a thread", error))
+}
+
+/// Looks for new points until what is returned is dropped.
+fn start_polling(tree: Arc<Tree>, notifier: Notifier) -> Result<Sender<()>> {
+    let (sender, dropped) = bounded(0);
+    spawn("bygone-poll", move || {
+        let mut failing = false;
+        while dropped.recv_timeout(POLL_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+            match poll(&tree, &notifier) {
+                Ok(()) => failing = false,
+                // Told once, not every few seconds of an outage.
+                Err(_) if failing => {}
+                Err(error) => {
+                    failing = true;
+                    error!("cannot look for new points, and will try again: {error}");
+                }
+            }
+        }
+    })?;
+    Ok(sender)
+}
+
+/// Takes new points in, and has the kernel forget what it knows of the directories that show them.
+fn poll(tree: &Tree, notifier: &Notifier) -> Result<()> {
+    let changes = tree.poll()?;
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let told = |error| Error::io("tell the kernel of new points", error);
+    for (directory, name) in &changes.entries {
+        notifier
+            .inval_entry(INodeNo(directory.0), OsStr::from_bytes(name))
+            .map_err(told)?;
+    }
+    for directory in &changes.inodes {
+        // The whole of it: attributes and the listing that is kept.
+        notifier
+            .inval_inode(INodeNo(directory.0), 0, 0)
+            .map_err(told)?;
+    }
+    Ok(())
+}

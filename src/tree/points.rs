@@ -1,0 +1,257 @@
+//! The points of a mount and the runs that they stand on: which is where, opened when first asked for.
+//!
+//! Two ways lead from a node to its entry. A directory's node names its point, the run's place in the chain and the
+//! row. What is no directory is found by its origin, whichever points it is in: at the very row of the run that
+//! recorded it first, or by the origin map of any run that holds rows of that one.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use lru::LruCache;
+
+use crate::base::{Error, Key, Origin, PointId, Result, Row, RunId};
+use crate::fetch::Fetcher;
+use crate::format::{Entry, KeyedRecord, Point, Record, RunReference, Section};
+use crate::manifest::{Chain, Found, Run};
+
+use super::attributes::Attributes;
+use super::node::{NodeId, PointNumber, RunNumber, directory_inode};
+use super::numbers::Numbers;
+
+/// Points kept open. The runs that they share are open once.
+const OPEN_POINTS_MAX: NonZeroUsize = NonZeroUsize::new(64).expect("it is not 0");
+
+/// Runs kept open, for points that are opened next and for what is found by its origin.
+const OPEN_RUNS_MAX: NonZeroUsize = NonZeroUsize::new(256).expect("it is not 0");
+
+/// Points that can be opened side by side; more than threads are likely to ask for.
+const OPENING_LOCKS: usize = 16;
+
+/// A point whose chain is open.
+pub(super) struct OpenPoint {
+    pub(super) number: PointNumber,
+    pub(super) id: PointId,
+    pub(super) chain: Chain,
+}
+
+/// All points that are known, and all runs.
+pub(super) struct Points {
+    fetcher: Arc<Fetcher>,
+    numbers: Numbers,
+    known: RwLock<Known>,
+    open: Mutex<LruCache<PointNumber, Arc<OpenPoint>>>,
+    /// Held while a point is opened, so that it is opened once, and others are not kept waiting.
+    opening: [Mutex<()>; OPENING_LOCKS],
+    runs: Mutex<LruCache<RunId, Arc<Run>>>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// The points that are shown.
+    shown: HashMap<PointNumber, Arc<Point>>,
+    /// One point of those that name a run, and the run's place in it.
+    references: HashMap<RunId, (Arc<Point>, usize)>,
+    /// Per origin run, the runs that hold rows of it; itself first, if it is there.
+    holders: HashMap<RunId, Vec<RunId>>,
+}
+
+impl Points {
+    pub(super) fn new(fetcher: Arc<Fetcher>, numbers: Numbers) -> Self {
+        Self {
+            fetcher,
+            numbers,
+            known: RwLock::default(),
+            open: Mutex::new(LruCache::new(OPEN_POINTS_MAX)),
+            opening: Default::default(),
+            runs: Mutex::new(LruCache::new(OPEN_RUNS_MAX)),
+        }
+    }
+
+    pub(super) fn fetcher(&self) -> &Arc<Fetcher> {
+        &self.fetcher
+    }
+
+    /// Takes points in, and returns the numbers of those that are shown. All runs are numbered here, so that no
+    /// reader waits for that.
+    pub(super) fn add(
+        &self,
+        points: &[Arc<Point>],
+        is_shown: impl Fn(&Point) -> bool,
+    ) -> Result<Vec<(Arc<Point>, PointNumber)>> {
+        let shown: Vec<&Arc<Point>> = points.iter().filter(|point| is_shown(point)).collect();
+        let ids: Vec<PointId> = shown.iter().map(|point| point.id).collect();
+        self.numbers.add_points(&ids)?;
+        let references = points.iter().flat_map(|point| &point.runs);
+        let runs: Vec<RunId> = references.flat_map(holdings).collect();
+        self.numbers.add_runs(&runs)?;
+        let numbered = shown
+            .into_iter()
+            .map(|point| Ok((Arc::clone(point), self.numbers.point(&point.id)?)))
+            .collect::<Result<Vec<_>>>()?;
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        for (point, number) in &numbered {
+            known.shown.insert(*number, Arc::clone(point));
+        }
+        for point in points {
+            known.add_runs(point);
+        }
+        Ok(numbered)
+    }
+
+    /// The point with this number, open.
+    ///
+    /// # Errors
+    /// Missing, for a number of no point that is shown; and those of opening its chain.
+    pub(super) fn open(&self, number: PointNumber) -> Result<Arc<OpenPoint>> {
+        if let Some(open) = lock(&self.open).get(&number) {
+            return Ok(Arc::clone(open));
+        }
+        let _opening = lock(&self.opening[number.0 as usize % OPENING_LOCKS]);
+        if let Some(open) = lock(&self.open).get(&number) {
+            return Ok(Arc::clone(open));
+        }
+        let point = self
+            .header(number)
+            .ok_or_else(|| Error::missing(format_args!("the point with number {}", number.0)))?;
+        let runs = point.runs.iter().map(|reference| self.run(reference));
+        let runs = runs
+            .collect::<Result<Vec<_>>>()
+            .map_err(|error| error.context(format_args!("point {}", point.id)))?;
+        let open = Arc::new(OpenPoint {
+            number,
+            id: point.id,
+            chain: Chain::of_runs(runs),
+        });
+        lock(&self.open).put(number, Arc::clone(&open));
+        Ok(open)
+    }
+
+    /// The header of a point that is shown.
+    pub(super) fn header(&self, number: PointNumber) -> Option<Arc<Point>> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.shown.get(&number).map(Arc::clone)
+    }
+
+    /// Calls `visit` with the header of each point that is shown.
+    pub(super) fn each_header(&self, visit: impl FnMut(&Arc<Point>)) {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.shown.values().for_each(visit);
+    }
+
+    /// The attributes of what was found in a point.
+    pub(super) fn attributes(&self, point: &OpenPoint, found: &Found) -> Result<Attributes> {
+        let metadata = &found.entry.metadata;
+        if metadata.file_type.section() == Section::Files {
+            let identity = found.entry.group.unwrap_or(found.origin);
+            let node = NodeId::file(self.numbers.run(&identity.run)?, identity.row)?;
+            return Ok(Attributes::of_entry(node, node.0, metadata));
+        }
+        let node = NodeId::directory(point.number, found.run, found.row)?;
+        let inode = self.directory_inode(found.origin)?;
+        Ok(Attributes::of_entry(node, inode, metadata))
+    }
+
+    /// The inode number that all directories of this origin share.
+    pub(super) fn directory_inode(&self, origin: Origin) -> Result<u64> {
+        directory_inode(self.numbers.run(&origin.run)?, origin.row)
+    }
+
+    /// The entry that was first recorded as this row of this run's files, and a path that it has.
+    ///
+    /// # Errors
+    /// Missing, if no run that is known holds it; else the first failure of those that should.
+    pub(super) fn entry_of_origin(&self, run: RunNumber, row: Row) -> Result<(Key, Box<Entry>)> {
+        let unknown = || Error::missing(format_args!("row {} of run number {}", row.0, run.0));
+        let run = self.numbers.run_of(run)?.ok_or_else(unknown)?;
+        let origin = Origin { run, row };
+        let mut failure = None;
+        for holder in self.holders(&run) {
+            match self.entry_in(&holder, origin) {
+                Ok(Some(found)) => return Ok(found),
+                Ok(None) => {}
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        Err(failure.unwrap_or_else(|| {
+            Error::missing(format_args!(
+                "the entry first recorded as row {} of run {run}",
+                row.0
+            ))
+        }))
+    }
+
+    /// The runs to ask for rows of an origin run, as their points name them.
+    fn holders(&self, origin: &RunId) -> Vec<RunReference> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let holders = known.holders.get(origin).map_or(&[][..], |runs| runs);
+        holders
+            .iter()
+            .filter_map(|holder| known.references.get(holder))
+            .map(|(point, place)| point.runs[*place].clone())
+            .collect()
+    }
+
+    fn entry_in(&self, holder: &RunReference, origin: Origin) -> Result<Option<(Key, Box<Entry>)>> {
+        let run = self.run(holder)?;
+        let Some(row) = run.row_of_origin(origin)? else {
+            return Ok(None);
+        };
+        let KeyedRecord { key, record, .. } = run.row(Section::Files, row)?;
+        match record {
+            Record::Entry(entry) => Ok(Some((key, entry))),
+            Record::Tombstone { .. } => Err(Error::corrupt(
+                format_args!("run {}", holder.id),
+                format_args!(
+                    "row {} of its files is the origin of an entry and a tombstone",
+                    row.0
+                ),
+            )),
+        }
+    }
+
+    fn run(&self, reference: &RunReference) -> Result<Arc<Run>> {
+        if let Some(run) = lock(&self.runs).get(&reference.id) {
+            return Ok(Arc::clone(run));
+        }
+        let run = Run::open(&self.fetcher, reference)?;
+        lock(&self.runs).put(reference.id, Arc::clone(&run));
+        Ok(run)
+    }
+}
+
+impl Known {
+    fn add_runs(&mut self, point: &Arc<Point>) {
+        for (place, reference) in point.runs.iter().enumerate() {
+            if self.references.contains_key(&reference.id) {
+                continue;
+            }
+            self.references
+                .insert(reference.id, (Arc::clone(point), place));
+            for origin in holdings(reference) {
+                let holders = self.holders.entry(origin).or_default();
+                if origin == reference.id {
+                    holders.insert(0, reference.id);
+                } else {
+                    holders.push(reference.id);
+                }
+            }
+        }
+    }
+}
+
+/// The runs that a run holds rows of, itself among them.
+fn holdings(reference: &RunReference) -> impl Iterator<Item = RunId> {
+    std::iter::once(reference.id).chain(
+        reference
+            .origins
+            .iter()
+            .copied()
+            .filter(|origin| *origin != reference.id),
+    )
+}
+
+/// Locks what a panicking thread may have left: all that these locks guard is whole between any two statements.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
