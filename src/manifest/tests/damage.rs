@@ -37,7 +37,7 @@ fn ask_everything(bench: &Bench, reference: &RunReference) -> Result<usize> {
 fn a_flipped_bit_in_any_byte_is_refused_or_harmless() {
     let bench = Bench::new();
     let reference = bench.run(true, |writer| {
-        append_tree(writer, 3, 40);
+        append_tree(writer, 3, 8);
         let mut inherited = file(7);
         inherited.origin = Some(crate::base::Origin {
             run: RunId([5; 16]),

@@ -172,7 +172,9 @@ fn check_everything(chain: &Chain, model: &Model, probes: &BTreeSet<Key>) {
         );
         if section == Section::Files {
             check_origin(chain, found.origin);
-            found.entry.group.map(|group| check_origin(chain, group));
+            if let Some(group) = found.entry.group {
+                check_origin(chain, group);
+            }
         }
     }
     for probe in probes {
