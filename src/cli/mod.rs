@@ -6,6 +6,7 @@
 
 mod arguments;
 mod background;
+mod backup;
 mod context;
 mod init;
 mod logging;
@@ -55,6 +56,7 @@ struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Command {
     Init(init::Arguments),
+    Backup(backup::Arguments),
     Points(points::Arguments),
     Mount(mount::Arguments),
     Umount(umount::Arguments),
@@ -72,6 +74,7 @@ impl Command {
     fn run(&self, context: &Context) -> Result<Outcome> {
         match self {
             Self::Init(arguments) => init::run(arguments, context),
+            Self::Backup(arguments) => backup::run(arguments, context),
             Self::Points(arguments) => points::run(arguments, context),
             Self::Mount(arguments) => mount::run(arguments, context),
             Self::Umount(arguments) => umount::run(arguments, context),

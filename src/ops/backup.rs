@@ -325,7 +325,7 @@ impl Job<'_> {
             host: self.options.host.clone(),
             set: self.standing.set.clone(),
             user: self.options.user.clone(),
-            sources: named.iter().map(|source| source.recorded.clone()).collect(),
+            sources: named.iter().map(|source| source.live.clone()).collect(),
             mapping: named
                 .iter()
                 .filter(|source| source.live != source.recorded)
