@@ -7,9 +7,11 @@
 mod arguments;
 mod background;
 mod backup;
+mod check;
 mod context;
 mod init;
 mod logging;
+mod ls;
 mod mount;
 mod mount_log;
 mod mount_options;
@@ -18,6 +20,7 @@ mod output;
 mod point_object;
 mod points;
 mod progress;
+mod show;
 mod umount;
 
 use std::process::ExitCode;
@@ -58,6 +61,9 @@ enum Command {
     Init(init::Arguments),
     Backup(backup::Arguments),
     Points(points::Arguments),
+    Show(show::Arguments),
+    Ls(ls::Arguments),
+    Check(check::Arguments),
     Mount(mount::Arguments),
     Umount(umount::Arguments),
 }
@@ -76,6 +82,9 @@ impl Command {
             Self::Init(arguments) => init::run(arguments, context),
             Self::Backup(arguments) => backup::run(arguments, context),
             Self::Points(arguments) => points::run(arguments, context),
+            Self::Show(arguments) => show::run(arguments, context),
+            Self::Ls(arguments) => ls::run(arguments, context),
+            Self::Check(arguments) => check::run(arguments, context),
             Self::Mount(arguments) => mount::run(arguments, context),
             Self::Umount(arguments) => umount::run(arguments, context),
         }

@@ -24,6 +24,7 @@ use crate::seal::SealedKind;
 use batch::{PlaceKey, Wanted};
 use frame::Frame;
 use memory::Memory;
+use recover::Locations;
 
 pub use frame::ChunkBytes;
 pub use segmented::SegmentedCache;
@@ -60,6 +61,7 @@ pub struct Counters {
 pub struct Fetcher {
     repository: Arc<Repository>,
     memory: Memory<PlaceKey, Cached>,
+    locations: Locations,
     requests: AtomicU64,
     fetched_bytes: AtomicU64,
 }
@@ -77,6 +79,7 @@ impl Fetcher {
         Arc::new(Self {
             repository,
             memory: Memory::new(memory_bytes),
+            locations: Locations::default(),
             requests: AtomicU64::new(0),
             fetched_bytes: AtomicU64::new(0),
         })

@@ -1,19 +1,81 @@
-//! What a reader does whose hint failed.
+//! What a reader does whose hint failed: it asks the index for other locations, and asks again once the index was
+//! listed anew, since the chunk may have moved after this process began.
 
-use crate::base::{Error, Result};
-use crate::format::ChunkPlace;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::base::{ChunkId, Error, ErrorKind, Result};
+use crate::format::{ChunkPlace, Hint};
+use crate::repo::Index;
 use crate::seal::SealedKind;
 
 use super::{ChunkBytes, Fetcher};
 
+/// The index, opened when the first hint fails: most mounts never need it.
+#[derive(Default)]
+pub(super) struct Locations {
+    index: Mutex<Option<Arc<Index>>>,
+}
+
 impl Fetcher {
-    /// Names the chunk in the failure of its hint.
+    /// The chunk of `place` from anywhere but its hint, which failed with `first`.
+    ///
+    /// # Errors
+    /// `first`, with the chunk named, if no other location has the chunk whole. A store that does not answer says
+    /// nothing of a chunk, so that `first` comes back at once.
     pub(super) fn recover(
         &self,
-        _kind: SealedKind,
+        kind: SealedKind,
         place: &ChunkPlace,
         first: Error,
     ) -> Result<ChunkBytes> {
+        if first.kind() == ErrorKind::Unreachable {
+            return Err(first);
+        }
+        let mut tried = vec![place.hint];
+        for anew in [false, true] {
+            for hint in self.other_locations(&place.id, anew) {
+                if tried.contains(&hint) {
+                    continue;
+                }
+                tried.push(hint);
+                if let Ok(chunk) = self.chunk_at(kind, &ChunkPlace { hint, ..*place }) {
+                    log::warn!("{first}; read from pack {} instead", hint.pack);
+                    return Ok(chunk);
+                }
+            }
+        }
         Err(first.context(format_args!("chunk {}", place.id)))
+    }
+
+    /// Where else the chunk may be. An index that cannot be read is logged and offers nothing: the first failure is
+    /// what the reader must hear of.
+    fn other_locations(&self, id: &ChunkId, anew: bool) -> Vec<Hint> {
+        let found = self.index(anew).and_then(|index| index.find(id));
+        match found {
+            Ok(places) => places.into_iter().map(|place| place.hint).collect(),
+            Err(error) => {
+                log::warn!("cannot look for other locations of chunk {id}: {error}");
+                Vec::new()
+            }
+        }
+    }
+
+    fn index(&self, anew: bool) -> Result<Arc<Index>> {
+        let mut index = self
+            .locations
+            .index
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match &*index {
+            Some(opened) => {
+                if anew {
+                    opened.refresh()?;
+                }
+                Ok(Arc::clone(opened))
+            }
+            None => Ok(Arc::clone(
+                index.insert(Arc::new(Index::open(self.repository())?)),
+            )),
+        }
     }
 }

@@ -83,7 +83,7 @@ pub struct Tree {
 /// What is at the root.
 enum Root {
     Point(PointNumber),
-    Views(RootViews),
+    Views(Box<RootViews>),
 }
 
 struct RootViews {
@@ -123,7 +123,7 @@ impl Tree {
                 let views = RootViews::new(options, catalogue);
                 let known = lock(&views.catalogue).points();
                 views.take_in(&points, &known)?;
-                Root::Views(views)
+                Root::Views(Box::new(views))
             }
         };
         Ok(Self {

@@ -194,11 +194,6 @@ fn too_many(what: &str) -> Error {
     )
 }
 
-/// The message for a point whose number this mount does not know.
-pub(super) fn unknown_point(point: PointNumber) -> Error {
-    Error::missing(format_args!("the point with number {}", point.0))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

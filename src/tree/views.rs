@@ -367,11 +367,6 @@ impl Views {
         }
     }
 
-    /// Is this the number of a point that is shown?
-    pub(super) fn shows(&self, point: PointNumber) -> bool {
-        self.ids.contains_key(&point)
-    }
-
     /// What is different from `before`.
     pub(super) fn changes_since(&self, before: &Self) -> Changes {
         let mut changes = Changes::default();
