@@ -6,9 +6,11 @@
 
 mod arguments;
 mod background;
+mod check;
 mod context;
 mod init;
 mod logging;
+mod ls;
 mod mount;
 mod mount_log;
 mod mount_options;
@@ -17,6 +19,7 @@ mod output;
 mod point_object;
 mod points;
 mod progress;
+mod show;
 mod umount;
 
 use std::process::ExitCode;
@@ -56,6 +59,9 @@ struct CommandLine {
 enum Command {
     Init(init::Arguments),
     Points(points::Arguments),
+    Show(show::Arguments),
+    Ls(ls::Arguments),
+    Check(check::Arguments),
     Mount(mount::Arguments),
     Umount(umount::Arguments),
 }
@@ -73,6 +79,9 @@ impl Command {
         match self {
             Self::Init(arguments) => init::run(arguments, context),
             Self::Points(arguments) => points::run(arguments, context),
+            Self::Show(arguments) => show::run(arguments, context),
+            Self::Ls(arguments) => ls::run(arguments, context),
+            Self::Check(arguments) => check::run(arguments, context),
             Self::Mount(arguments) => mount::run(arguments, context),
             Self::Umount(arguments) => umount::run(arguments, context),
         }

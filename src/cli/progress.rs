@@ -56,7 +56,7 @@ impl<'a> Progress<'a> {
     }
 
     /// Prints without tearing the line.
-    fn beside_the_line(&self, print: impl FnOnce()) {
+    pub(super) fn beside_the_line<T>(&self, print: impl FnOnce() -> T) -> T {
         match &self.line {
             Some(line) => line.bar.suspend(print),
             None => print(),

@@ -92,7 +92,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Memory<K, V> {
     /// The value of `key`, if it is kept.
     pub(super) fn get(&self, key: &K) -> Option<V> {
         let mut shard = self.shard(key);
-        let value = shard.cache.get(key).cloned()?;
+        let value = shard.cache.get(key)?;
         shard.hits += 1;
         Some(value)
     }
@@ -100,7 +100,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Memory<K, V> {
     /// The value of `key`, or the duty to fetch it, or the fetch to wait for.
     pub(super) fn claim(&self, key: &K) -> Claim<'_, K, V> {
         let mut shard = self.shard(key);
-        if let Some(value) = shard.cache.get(key).cloned() {
+        if let Some(value) = shard.cache.get(key) {
             shard.hits += 1;
             return Claim::Ready(value);
         }

@@ -41,17 +41,20 @@ impl<K: Hash + Eq, V> SegmentedCache<K, V> {
         self.probation.bytes + self.protected.bytes
     }
 
-    /// The value of `key`, which becomes the one that leaves last.
-    pub fn get(&mut self, key: &K) -> Option<&V> {
-        if let Some((key, value, bytes)) = self.probation.remove(key) {
-            self.protected.push(key, value, bytes);
-            self.limit_protected();
-            // What does not fit the protected part went straight back on probation.
+    /// A clone of the value of `key`, which becomes the one that leaves last.
+    pub fn get(&mut self, key: &K) -> Option<V>
+    where
+        V: Clone,
+    {
+        if let Some((value, _)) = self.protected.values.get(key) {
+            return Some(value.clone());
         }
-        match self.protected.values.get(key) {
-            Some((value, _)) => Some(value),
-            None => self.probation.values.peek(key).map(|(value, _)| value),
-        }
+        let (key, value, bytes) = self.probation.remove(key)?;
+        let found = value.clone();
+        self.protected.push(key, value, bytes);
+        // What does not fit the protected part goes straight back on probation.
+        self.limit_protected();
+        Some(found)
     }
 
     /// Keeps `value`, which weighs `bytes`, and gives back what had to leave for it, so that the caller can free it
@@ -130,13 +133,13 @@ mod tests {
     fn what_was_asked_for_twice_outlives_a_scan() {
         let mut cache = SegmentedCache::new(100);
         cache.insert("hot", 0, 10);
-        assert_eq!(cache.get(&"hot"), Some(&0));
+        assert_eq!(cache.get(&"hot"), Some(0));
         for number in 0..1000 {
             cache.insert(Box::leak(format!("scan {number}").into_boxed_str()), 1, 10);
         }
-        assert_eq!(cache.get(&"hot"), Some(&0));
+        assert_eq!(cache.get(&"hot"), Some(0));
         assert_eq!(cache.get(&"scan 0"), None);
-        assert_eq!(cache.get(&"scan 999"), Some(&1));
+        assert_eq!(cache.get(&"scan 999"), Some(1));
     }
 
     #[test]
@@ -144,7 +147,7 @@ mod tests {
         let mut cache = SegmentedCache::new(100);
         cache.insert(1, "small", 100);
         assert_eq!(cache.insert(2, "large", 101), ["large"]);
-        assert_eq!(cache.get(&1), Some(&"small"));
+        assert_eq!(cache.get(&1), Some("small"));
         assert_eq!(cache.insert(3, "as large as all", 100), ["small"]);
     }
 
@@ -152,8 +155,8 @@ mod tests {
     fn a_value_heavier_than_the_protected_part_is_still_found() {
         let mut cache = SegmentedCache::new(100);
         cache.insert(1, "heavy", 90);
-        assert_eq!(cache.get(&1), Some(&"heavy"));
-        assert_eq!(cache.get(&1), Some(&"heavy"));
+        assert_eq!(cache.get(&1), Some("heavy"));
+        assert_eq!(cache.get(&1), Some("heavy"));
         assert_eq!(cache.bytes(), 90);
     }
 
@@ -164,7 +167,7 @@ mod tests {
             for (key, bytes, insert) in steps {
                 if insert {
                     cache.insert(key, bytes, bytes);
-                } else if let Some(kept) = cache.get(&key).copied() {
+                } else if let Some(kept) = cache.get(&key) {
                     prop_assert!(kept <= 100);
                 }
                 let counted: u64 = [&cache.probation, &cache.protected]

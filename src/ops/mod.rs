@@ -3,6 +3,8 @@
 //!
 //! Nothing here knows arguments, terminals or the environment; the time of day is passed in where it matters.
 
+pub mod check;
+pub mod list;
 mod moment;
 pub mod select;
 

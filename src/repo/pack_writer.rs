@@ -305,3 +305,361 @@ impl Filling {
         Ok(chunks.iter().map(place).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::upload::places_of;
+    use super::super::{InitOptions, list_packs, read_pack_directory};
+    use super::*;
+    use crate::format::{Chunking, INDEX_PREFIX, prefix_of};
+    use crate::seal::Compression;
+    use crate::store::{Fault, FaultPlan, MemoryStore, Moment, Recording, RequestKind};
+
+    /// Packs so small that a test fills many.
+    const PACK_BYTES: u32 = 20_000;
+
+    fn small_packs() -> InitOptions {
+        InitOptions {
+            chunking: Chunking {
+                pack_bytes: PACK_BYTES,
+                ..Chunking::default()
+            },
+            ..InitOptions::default()
+        }
+    }
+
+    fn repository() -> (Arc<MemoryStore>, Arc<Repository>) {
+        let store = Arc::new(MemoryStore::new());
+        let repository = Repository::init(store.clone(), &small_packs()).unwrap();
+        (store, repository)
+    }
+
+    /// The plain bytes of a frame with two chunks, no two frames alike.
+    fn plain(number: u32) -> Vec<u8> {
+        let mut bytes = vec![0; 1000];
+        blake3::Hasher::new()
+            .update(&number.to_le_bytes())
+            .finalize_xof()
+            .fill(&mut bytes);
+        bytes
+    }
+
+    fn chunks(repository: &Repository, number: u32) -> [FrameChunk; 2] {
+        let plain = plain(number);
+        [(0, 300), (300, 700)].map(|(offset, length)| FrameChunk {
+            id: repository
+                .seal()
+                .chunk_id(&plain[offset as usize..(offset + length) as usize]),
+            offset,
+            length,
+        })
+    }
+
+    fn add(writer: &PackWriter, number: u32) -> Result<Vec<ChunkPlace>> {
+        let repository = &writer.repository;
+        let mut sealed = Vec::new();
+        let (kind, off) = (SealedKind::Data, Compression::Off);
+        repository
+            .seal()
+            .seal(kind, b"", &plain(number), off, &mut sealed)?;
+        writer.add_frame(kind, &sealed, 1000, &chunks(repository, number))
+    }
+
+    fn writer(repository: &Arc<Repository>) -> PackWriter {
+        PackWriter::create(Arc::clone(repository), false).unwrap()
+    }
+
+    /// Reads a chunk by its place and checks it against its id.
+    fn assert_readable(repository: &Repository, place: &ChunkPlace) {
+        let hint = place.hint;
+        let range = u64::from(hint.frame_offset)..u64::from(hint.frame_offset + hint.frame_length);
+        let sealed = repository
+            .store()
+            .get_range(&crate::format::pack_name(&hint.pack), range)
+            .unwrap();
+        let plain = repository
+            .seal()
+            .open(SealedKind::Data, b"", &sealed, 1000)
+            .unwrap();
+        let start = hint.offset_in_frame as usize;
+        let chunk = &plain[start..start + place.length as usize];
+        assert_eq!(repository.seal().chunk_id(chunk), place.id);
+    }
+
+    /// Every place that an index run names is readable; returns the chunks that are known.
+    fn known_chunks(repository: &Arc<Repository>) -> BTreeSet<[u8; 16]> {
+        let index = Index::open(repository).unwrap();
+        assert!(index.damaged().is_empty());
+        let mut known = BTreeSet::new();
+        for run in index.run_ids() {
+            let visit = |location: super::super::IndexLocation| {
+                let directory = read_pack_directory(repository, &location.hint.pack)?;
+                let places = places_of(&location.hint.pack, &directory);
+                let place = places
+                    .iter()
+                    .find(|place| prefix_of(&place.id) == location.prefix)
+                    .expect("the pack that the index names has the chunk");
+                assert_eq!((place.hint, place.length), (location.hint, location.length));
+                assert_readable(repository, place);
+                known.insert(location.prefix);
+                Ok(())
+            };
+            index.for_each_location(&run, visit).unwrap();
+        }
+        known
+    }
+
+    #[test]
+    fn chunks_are_found_at_once_after_finish_and_by_the_next_writer() {
+        let (_, repository) = repository();
+        let first = writer(&repository);
+        let mut places = Vec::new();
+        for number in 0..200 {
+            let added = add(&first, number).unwrap();
+            for place in &added {
+                assert_eq!(first.find(&place.id, place.length).unwrap(), Some(*place));
+            }
+            places.extend(added);
+        }
+        let figures = first.finish().unwrap();
+        assert_eq!(figures.newly_uploaded_bytes, 200_000);
+        assert_eq!(figures.newly_uploaded_stored_bytes, 200 * 1024);
+        assert_eq!(figures.reuploaded_bytes, 0);
+        let next = writer(&repository);
+        for place in &places {
+            assert_readable(&repository, place);
+            assert_eq!(next.find(&place.id, place.length).unwrap(), Some(*place));
+            assert_eq!(next.find(&place.id, place.length + 1).unwrap(), None);
+        }
+        let unknown = chunks(&repository, 1000)[0];
+        assert_eq!(next.find(&unknown.id, unknown.length).unwrap(), None);
+        assert_eq!(next.finish().unwrap(), UploadFigures::default());
+    }
+
+    #[test]
+    fn what_is_put_is_what_the_figures_say() {
+        let (store, repository) = repository();
+        let before: usize = store.objects().values().map(|object| object.len()).sum();
+        let writer = writer(&repository);
+        for number in 0..500 {
+            add(&writer, number).unwrap();
+        }
+        let figures = writer.finish().unwrap();
+        let after: usize = store.objects().values().map(|object| object.len()).sum();
+        assert_eq!(figures.stored_bytes, (after - before) as u64);
+    }
+
+    #[test]
+    fn a_writer_that_is_given_nothing_asks_and_writes_nothing() {
+        let (store, _) = repository();
+        let recording = Arc::new(Recording::new(store));
+        let repository = Repository::open(recording.clone()).unwrap();
+        recording.take();
+        writer(&repository).finish().unwrap();
+        assert!(recording.take().is_empty());
+    }
+
+    #[test]
+    fn packs_are_of_the_size_that_the_config_says() {
+        let (_, repository) = repository();
+        let writer = writer(&repository);
+        for number in 0..100 {
+            add(&writer, number).unwrap();
+        }
+        writer.finish().unwrap();
+        let packs = list_packs(&repository).unwrap();
+        assert_eq!(packs.len(), 6);
+        let directories = packs.iter().map(|(id, length)| {
+            let directory = read_pack_directory(&repository, id).unwrap();
+            assert!(directory.end() <= PACK_BYTES && *length > u64::from(directory.end()));
+            directory
+        });
+        assert_eq!(
+            directories
+                .map(|directory| directory.frames().len())
+                .sum::<usize>(),
+            100
+        );
+    }
+
+    #[test]
+    fn reupload_writes_again_and_counts_apart() {
+        let (_, repository) = repository();
+        let first = writer(&repository);
+        let old = add(&first, 1).unwrap()[0];
+        first.finish().unwrap();
+        let again = PackWriter::create(Arc::clone(&repository), true).unwrap();
+        assert_eq!(again.find(&old.id, old.length).unwrap(), None);
+        let new = add(&again, 1).unwrap()[0];
+        assert_eq!(again.find(&old.id, old.length).unwrap(), Some(new));
+        add(&again, 2).unwrap();
+        let figures = again.finish().unwrap();
+        assert_eq!(
+            (figures.newly_uploaded_bytes, figures.reuploaded_bytes),
+            (1000, 1000)
+        );
+        assert_eq!(figures.reuploaded_stored_bytes, 1024);
+        let found = Index::open(&repository).unwrap().find(&old.id).unwrap();
+        assert_eq!(found.len(), 2);
+        assert!(found.contains(&old) && found.contains(&new));
+    }
+
+    #[test]
+    fn many_threads_add_and_two_writers_commit_at_once() {
+        let (_, repository) = repository();
+        std::thread::scope(|scope| {
+            for half in 0..2 {
+                let repository = &repository;
+                scope.spawn(move || {
+                    let writer = writer(repository);
+                    std::thread::scope(|scope| {
+                        for thread in 0..4 {
+                            let writer = &writer;
+                            scope.spawn(move || {
+                                for number in 0..100 {
+                                    add(writer, half * 300 + thread * 100 + number).unwrap();
+                                }
+                            });
+                        }
+                    });
+                    writer.finish().unwrap();
+                });
+            }
+        });
+        assert_eq!(known_chunks(&repository).len(), 2 * 700);
+    }
+
+    #[test]
+    fn index_runs_merge_where_they_become_many_and_lose_nothing() {
+        let (store, repository) = repository();
+        for number in 0..60 {
+            let writer = writer(&repository);
+            add(&writer, number).unwrap();
+            writer.finish().unwrap();
+        }
+        let index = Index::open(&repository).unwrap();
+        assert!(index.run_ids().len() <= LIVE_RUNS_MAX);
+        assert_eq!(known_chunks(&repository).len(), 120);
+        // What was superseded may go, as a prune lets it, and nothing is lost.
+        let live: Vec<String> = index
+            .run_ids()
+            .iter()
+            .map(crate::format::index_name)
+            .collect();
+        for name in store
+            .objects()
+            .keys()
+            .filter(|name| name.starts_with(INDEX_PREFIX))
+        {
+            if !live.contains(name) {
+                store.lose(name);
+            }
+        }
+        assert_eq!(known_chunks(&repository).len(), 120);
+    }
+
+    #[test]
+    fn an_index_can_be_rebuilt_from_packs_alone() {
+        let (store, repository) = repository();
+        let first = writer(&repository);
+        let places: Vec<ChunkPlace> = (0..200)
+            .flat_map(|number| add(&first, number).unwrap())
+            .collect();
+        first.finish().unwrap();
+        for name in store
+            .objects()
+            .keys()
+            .filter(|name| name.starts_with(INDEX_PREFIX))
+        {
+            store.lose(name);
+        }
+        assert!(known_chunks(&repository).is_empty());
+        let rebuilt = Index::empty_for_writer(&repository);
+        for (pack, _) in list_packs(&repository).unwrap() {
+            let directory = read_pack_directory(&repository, &pack).unwrap();
+            rebuilt.write(&places_of(&pack, &directory)).unwrap();
+        }
+        let index = Index::open(&repository).unwrap();
+        for place in places {
+            assert_eq!(index.find(&place.id).unwrap(), [place]);
+        }
+    }
+
+    #[test]
+    fn a_damaged_index_run_costs_another_upload_and_no_more() {
+        for from_end in [false, true] {
+            let (store, repository) = repository();
+            let first = writer(&repository);
+            let place = add(&first, 1).unwrap()[0];
+            first.finish().unwrap();
+            let (name, object) = store
+                .objects()
+                .into_iter()
+                .find(|(name, _)| name.starts_with(INDEX_PREFIX))
+                .unwrap();
+            let mut damaged = object.to_vec();
+            damaged[if from_end { object.len() - 1 } else { 0 }] ^= 1;
+            store.damage(&name, &damaged);
+            let next = writer(&repository);
+            assert_eq!(next.find(&place.id, place.length).unwrap(), None);
+            let again = add(&next, 1).unwrap()[0];
+            next.finish().unwrap();
+            let found = Index::open(&repository).unwrap().find(&place.id).unwrap();
+            assert_eq!(found, [again]);
+        }
+    }
+
+    #[test]
+    fn a_failure_at_any_change_is_told_and_leaves_an_index_that_tells_the_truth() {
+        let kinds = [ErrorKind::Full, ErrorKind::Unreachable, ErrorKind::Denied];
+        for moment in [Moment::Before, Moment::After] {
+            for at in 1.. {
+                let store = Arc::new(MemoryStore::new());
+                Repository::init(store.clone(), &small_packs()).unwrap();
+                let kind = kinds[at as usize % kinds.len()];
+                let fault = Arc::new(Fault::new(store.clone(), FaultPlan::fail(moment, at, kind)));
+                let faulty = Repository::open(fault.clone()).unwrap();
+                let writer = writer(&faulty);
+                let added = (0..200).try_for_each(|number| add(&writer, number).map(drop));
+                let outcome = added.and_then(|()| writer.finish());
+                let whole = Repository::open(store).unwrap();
+                let known = known_chunks(&whole).len();
+                match outcome {
+                    Ok(_) if fault.changes() < at => break,
+                    // Of all that is put only the merging of runs may fail without a word.
+                    Ok(_) => assert_eq!(known, 400),
+                    Err(error) => assert_eq!(error.kind(), kind),
+                }
+                // Packs that were put before the failure are known to the next backup, but for a few.
+                let packs = list_packs(&whole).unwrap().len();
+                assert!(
+                    known / 2 + 19 * 5 >= packs * 19,
+                    "{known} chunks of {packs} packs"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn giving_up_leaves_an_index_of_what_was_put() {
+        let (store, _) = repository();
+        let recording = Arc::new(Recording::new(store));
+        let repository = Repository::open(recording.clone()).unwrap();
+        let writer = writer(&repository);
+        for number in 0..50 {
+            add(&writer, number).unwrap();
+        }
+        drop(writer);
+        let packs = recording
+            .take()
+            .iter()
+            .filter(|request| {
+                request.kind == RequestKind::PutNew && request.name.starts_with("packs/")
+            })
+            .count();
+        assert_eq!(packs, 2);
+        assert_eq!(known_chunks(&repository).len(), 2 * 2 * 19);
+    }
+}

@@ -120,7 +120,11 @@ impl Shared {
             let mut pending = self.pending.write().unwrap_or_else(PoisonError::into_inner);
             pending.retain(|_, place| !packs.contains(&place.hint.pack));
         }
-        self.count(self.own.merge(OWN_RUNS_MAX)?);
+        // Only a help for later lookups: the backup does not fail for it.
+        match self.own.merge(OWN_RUNS_MAX) {
+            Ok(bytes) => self.count(bytes),
+            Err(error) => log::warn!("cannot merge index runs: {error}"),
+        }
         Ok(())
     }
 

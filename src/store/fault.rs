@@ -236,3 +236,112 @@ impl Store for Fault {
         self.inner.location()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::MemoryStore;
+    use super::*;
+
+    const KINDS: [ErrorKind; 6] = [
+        ErrorKind::Failed,
+        ErrorKind::Exists,
+        ErrorKind::Denied,
+        ErrorKind::Unreachable,
+        ErrorKind::Missing,
+        ErrorKind::Full,
+    ];
+
+    fn put(store: &dyn Store, name: &str) -> Result<()> {
+        store.put_new(name, Body::Bytes(&[b"content"]))
+    }
+
+    /// Three puts and a deletion; which of them failed, and what is there afterwards.
+    fn run(store: &dyn Store, inner: &dyn Store) -> (Vec<usize>, Vec<String>) {
+        let results = [
+            put(store, "points/a"),
+            put(store, "points/b"),
+            store.delete("points/a"),
+            put(store, "points/c"),
+        ];
+        let failed = (1..).zip(&results).filter(|(_, result)| result.is_err());
+        let failed = failed.map(|(number, _)| number).collect();
+        let listed = inner.list("", "").unwrap();
+        (
+            failed,
+            listed.into_iter().map(|listed| listed.name).collect(),
+        )
+    }
+
+    #[test]
+    fn each_kind_of_failure_strikes_the_chosen_change_and_no_other() {
+        for kind in KINDS {
+            let memory = Arc::new(MemoryStore::new());
+            let fault = Fault::new(memory.clone(), FaultPlan::fail(Moment::Before, 2, kind));
+            let (failed, names) = run(&fault, &*memory);
+            assert_eq!((failed, names), (vec![2], vec!["points/c".to_owned()]));
+            assert_eq!(fault.changes(), 4);
+            let memory = Arc::new(MemoryStore::new());
+            let fault = Fault::new(memory.clone(), FaultPlan::fail(Moment::After, 2, kind));
+            let (failed, names) = run(&fault, &*memory);
+            assert_eq!(failed, [2]);
+            assert_eq!(names, ["points/b", "points/c"]);
+            let error = Fault::new(memory, FaultPlan::fail(Moment::Before, 1, kind));
+            assert_eq!(put(&error, "points/d").unwrap_err().kind(), kind);
+        }
+    }
+
+    #[test]
+    fn a_put_that_fails_in_its_middle_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let local = LocalStore::create(folder.path()).unwrap();
+        let plan = FaultPlan::fail(Moment::During, 2, ErrorKind::Full);
+        let fault = Fault::over_local(local, plan);
+        let inner = LocalStore::open(folder.path()).unwrap();
+        let (failed, names) = run(&fault, &inner);
+        assert_eq!((failed, names), (vec![2], vec!["points/c".to_owned()]));
+        let lock_only = std::fs::read_dir(folder.path().join("tmp"))
+            .unwrap()
+            .count();
+        assert_eq!(lock_only, 1);
+    }
+
+    #[test]
+    fn reads_are_counted_apart_and_may_fail_from_then_on() {
+        let memory = Arc::new(MemoryStore::new());
+        put(&*memory, "points/a").unwrap();
+        let fault = Fault::new(
+            memory,
+            FaultPlan {
+                operations: Operations::Reads,
+                at: 3,
+                moment: Moment::Before,
+                effect: Effect::FailFromThenOn(ErrorKind::Unreachable),
+            },
+        );
+        put(&fault, "points/b").unwrap();
+        assert!(fault.get("points/a").is_ok());
+        assert!(fault.list("points/", "").is_ok());
+        assert!(fault.get_range("points/a", 0..1).is_err());
+        assert!(fault.get_tail("points/a", 1).is_err());
+        put(&fault, "points/c").unwrap();
+        assert_eq!((fault.changes(), fault.reads()), (2, 4));
+    }
+
+    #[test]
+    fn plans_read_from_text() {
+        let plan: FaultPlan = "abort-during:7".parse().unwrap();
+        assert_eq!(plan, FaultPlan::abort(Moment::During, 7));
+        for text in [
+            "",
+            "abort-during",
+            "abort-never:1",
+            "abort-after:x",
+            "fail-before:1",
+        ] {
+            assert_eq!(
+                text.parse::<FaultPlan>().unwrap_err().kind(),
+                ErrorKind::Usage
+            );
+        }
+    }
+}

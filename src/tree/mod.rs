@@ -307,17 +307,17 @@ impl Tree {
         views.take_in(&self.points, &new)
     }
 
-    /// Is one point at the root, so that nothing ever changes?
+    /// Is one point at the root? Then nothing ever changes, and no directory is shared with another point.
     pub fn is_one_point(&self) -> bool {
         matches!(self.root, Root::Point(_))
     }
 
-    /// For how long the names in a directory stand for what they do, or for nothing.
+    /// For how long a name that a directory lacks stays away.
     pub fn lifetime_of_names(&self, directory: NodeId) -> Lifetime {
         match directory.decode() {
-            Ok(Node::ViewDirectory(_)) => Lifetime::Short,
-            Ok(Node::Root) if !self.is_one_point() => Lifetime::Short,
-            _ => Lifetime::Forever,
+            Ok(Node::Directory { .. } | Node::PointRoot(_)) => Lifetime::Forever,
+            Ok(Node::Root) if self.is_one_point() => Lifetime::Forever,
+            _ => Lifetime::Short,
         }
     }
 

@@ -114,7 +114,7 @@ impl Points {
         let point = self
             .header(number)
             .ok_or_else(|| Error::missing(format_args!("the point with number {}", number.0)))?;
-        let runs = point.runs.iter().map(|reference| self.run(reference));
+        let runs = point.runs.iter().map(|reference| self.run(&reference.id));
         let runs = runs
             .collect::<Result<Vec<_>>>()
             .map_err(|error| error.context(format_args!("point {}", point.id)))?;
@@ -181,18 +181,13 @@ impl Points {
         }))
     }
 
-    /// The runs to ask for rows of an origin run, as their points name them.
-    fn holders(&self, origin: &RunId) -> Vec<RunReference> {
+    /// The runs to ask for rows of an origin run.
+    fn holders(&self, origin: &RunId) -> Vec<RunId> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let holders = known.holders.get(origin).map_or(&[][..], |runs| runs);
-        holders
-            .iter()
-            .filter_map(|holder| known.references.get(holder))
-            .map(|(point, place)| point.runs[*place].clone())
-            .collect()
+        known.holders.get(origin).cloned().unwrap_or_default()
     }
 
-    fn entry_in(&self, holder: &RunReference, origin: Origin) -> Result<Option<(Key, Box<Entry>)>> {
+    fn entry_in(&self, holder: &RunId, origin: Origin) -> Result<Option<(Key, Box<Entry>)>> {
         let run = self.run(holder)?;
         let Some(row) = run.row_of_origin(origin)? else {
             return Ok(None);
@@ -201,7 +196,7 @@ impl Points {
         match record {
             Record::Entry(entry) => Ok(Some((key, entry))),
             Record::Tombstone { .. } => Err(Error::corrupt(
-                format_args!("run {}", holder.id),
+                format_args!("run {holder}"),
                 format_args!(
                     "row {} of its files is the origin of an entry and a tombstone",
                     row.0
@@ -210,12 +205,21 @@ impl Points {
         }
     }
 
-    fn run(&self, reference: &RunReference) -> Result<Arc<Run>> {
-        if let Some(run) = lock(&self.runs).get(&reference.id) {
+    /// The run of this id, open.
+    fn run(&self, id: &RunId) -> Result<Arc<Run>> {
+        if let Some(run) = lock(&self.runs).get(id) {
             return Ok(Arc::clone(run));
         }
-        let run = Run::open(&self.fetcher, reference)?;
-        lock(&self.runs).put(reference.id, Arc::clone(&run));
+        let reference = {
+            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+            let (point, place) = known
+                .references
+                .get(id)
+                .ok_or_else(|| Error::missing(format_args!("run {id}")))?;
+            point.runs[*place].clone()
+        };
+        let run = Run::open(&self.fetcher, &reference)?;
+        lock(&self.runs).put(*id, Arc::clone(&run));
         Ok(run)
     }
 }

@@ -27,7 +27,7 @@ impl<K: Hash + Eq, V> Remembered<K, V> {
 
     /// The value of `key`, if it is remembered.
     pub(super) fn get(&self, key: &K) -> Option<Arc<V>> {
-        self.with_shard(key, |shard| shard.get(key).map(Arc::clone))
+        self.with_shard(key, |shard| shard.get(key))
     }
 
     /// The value of `key`, which is not remembered any longer.

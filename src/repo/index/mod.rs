@@ -298,3 +298,137 @@ fn row(place: &ChunkPlace, pack: usize) -> IndexRow {
         length: place.length,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::super::InitOptions;
+    use super::*;
+    use crate::format::index_name;
+    use crate::store::{MemoryStore, Recording, Store};
+
+    fn place(chunk: u32, pack: u8) -> ChunkPlace {
+        ChunkPlace {
+            id: ChunkId(*blake3::hash(&chunk.to_le_bytes()).as_bytes()),
+            length: chunk,
+            hint: Hint {
+                pack: PackId([pack; 16]),
+                frame_offset: chunk * 7,
+                frame_length: 100,
+                offset_in_frame: u32::from(pack),
+            },
+        }
+    }
+
+    fn repository(store: Arc<dyn Store>) -> Arc<Repository> {
+        Repository::init(store, &InitOptions::default()).unwrap()
+    }
+
+    /// What one process after the other does to an index.
+    #[derive(Debug, Clone)]
+    enum Step {
+        Write(Vec<(u32, u8)>),
+        Merge(usize),
+        Reopen,
+        /// A prune removes what is superseded, behind the back of the index that is open.
+        Prune,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let chunks = proptest::collection::vec((0..300_u32, any::<u8>()), 0..400);
+        let step = prop_oneof![
+            4 => chunks.prop_map(Step::Write),
+            1 => (0..4_usize).prop_map(Step::Merge),
+            1 => Just(Step::Reopen),
+            1 => Just(Step::Prune),
+        ];
+        proptest::collection::vec(step, 1..12)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn an_index_knows_what_a_map_knows(steps in steps()) {
+            let store = Arc::new(MemoryStore::new());
+            let repository = repository(store.clone());
+            let mut index = Index::open(&repository).unwrap();
+            let mut model: BTreeMap<u32, BTreeSet<(u8, PackId)>> = BTreeMap::new();
+            for step in steps {
+                match step {
+                    Step::Write(chunks) => {
+                        let places: Vec<_> = chunks.iter().map(|(chunk, pack)| place(*chunk, *pack)).collect();
+                        index.write(&places).unwrap();
+                        for (chunk, pack) in chunks {
+                            model.entry(chunk).or_default().insert((pack, PackId([pack; 16])));
+                        }
+                    }
+                    Step::Merge(live_max) => {
+                        index.merge(live_max).unwrap();
+                    }
+                    Step::Reopen => index = Index::open(&repository).unwrap(),
+                    Step::Prune => {
+                        let live = Index::open(&repository).unwrap().run_ids();
+                        let live: Vec<String> = live.iter().map(index_name).collect();
+                        for name in store.objects().keys().filter(|name| name.starts_with(INDEX_PREFIX)) {
+                            if !live.contains(name) {
+                                store.lose(name);
+                            }
+                        }
+                    }
+                }
+                for chunk in 0..300 {
+                    let found: BTreeSet<PackId> =
+                        index.find(&place(chunk, 0).id).unwrap().into_iter().map(|found| {
+                            assert_eq!(found, place(chunk, found.hint.pack.0[0]));
+                            found.hint.pack
+                        }).collect();
+                    let expected: BTreeSet<PackId> =
+                        model.get(&chunk).into_iter().flatten().map(|(_, pack)| *pack).collect();
+                    prop_assert_eq!(found, expected);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn lookups_read_a_few_pages_and_keep_them() {
+        let store = Arc::new(MemoryStore::new());
+        let repository_of_writer = repository(store.clone());
+        let places: Vec<ChunkPlace> = (0..20_000).map(|chunk| place(chunk, 3)).collect();
+        Index::empty_for_writer(&repository_of_writer)
+            .write(&places)
+            .unwrap();
+        let recording = Arc::new(Recording::new(store));
+        let repository = Repository::open(recording.clone()).unwrap();
+        recording.take();
+        let index = Index::open(&repository).unwrap();
+        assert_eq!(recording.take().len(), 2, "a listing and a footer");
+        assert_eq!(index.find(&places[77].id).unwrap(), [places[77]]);
+        let requests = recording.take();
+        assert!(requests.len() <= 4, "{requests:?}");
+        assert!(requests.iter().all(|request| request.bytes <= 4096));
+        index.find(&places[77].id).unwrap();
+        assert!(recording.take().is_empty());
+    }
+
+    #[test]
+    fn superseded_runs_are_not_even_opened() {
+        let store = Arc::new(MemoryStore::new());
+        let writing = repository(store.clone());
+        let writer = Index::empty_for_writer(&writing);
+        for chunk in 0..30 {
+            writer.write(&[place(chunk, 1)]).unwrap();
+        }
+        writer.merge(0).unwrap();
+        let recording = Arc::new(Recording::new(store));
+        let repository = Repository::open(recording.clone()).unwrap();
+        recording.take();
+        let index = Index::open(&repository).unwrap();
+        assert_eq!(index.run_ids().len(), 1);
+        assert_eq!(recording.take().len(), 2, "a listing and a footer");
+        assert_eq!(index.packs().unwrap(), BTreeSet::from([PackId([1; 16])]));
+    }
+}

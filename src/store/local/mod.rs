@@ -21,7 +21,7 @@ use rustix::fs::{CWD, RenameFlags};
 
 use crate::base::{Error, ErrorKind, Result};
 
-use self::descriptors::Descriptors;
+use self::descriptors::{Descriptors, OpenFile};
 use self::directory::{list_files, make_directories, sync_directory};
 use self::temporaries::{Temporaries, Temporary};
 use super::name::{check_listing, check_name, check_whole, range_error, range_length};
@@ -102,6 +102,17 @@ impl LocalStore {
         Ok(self.root.join(name))
     }
 
+    /// An object's file, opened now or before.
+    fn open_file(&self, name: &str) -> Result<Arc<OpenFile>> {
+        if let Some(open) = self.descriptors.get(name) {
+            return Ok(open);
+        }
+        let path = self.path(name)?;
+        self.descriptors
+            .open(name, &path)
+            .map_err(|error| read_error(name, error))
+    }
+
     fn temporary(&self) -> Result<Temporary> {
         let mut claimed = self
             .temporaries
@@ -145,9 +156,8 @@ impl Store for LocalStore {
 
     fn get_range(&self, name: &str, range: Range<u64>) -> Result<Vec<u8>> {
         let length = range_length(name, &range)?;
-        let path = self.path(name)?;
         let failed = |error| read_error(name, error);
-        let open = self.descriptors.open(name, &path).map_err(failed)?;
+        let open = self.open_file(name)?;
         if range.end > open.length {
             return Err(range_error(name, &range, open.length));
         }
@@ -159,9 +169,8 @@ impl Store for LocalStore {
     }
 
     fn get_tail(&self, name: &str, length: u64) -> Result<(Vec<u8>, u64)> {
-        let path = self.path(name)?;
         let failed = |error| read_error(name, error);
-        let open = self.descriptors.open(name, &path).map_err(failed)?;
+        let open = self.open_file(name)?;
         let start = open.length.saturating_sub(length);
         let tail = usize::try_from(open.length - start).unwrap_or(usize::MAX);
         let bytes = open.read(start, tail).map_err(failed)?;
@@ -225,9 +234,14 @@ fn read_error(name: &str, error: io::Error) -> Error {
 /// place, and where there are no links either (FAT), a look before the rename, since names are unique anyway.
 fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {}
-        result => return Ok(result?),
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+            rename_without_noreplace(from, to)
+        }
+        result => Ok(result?),
     }
+}
+
+fn rename_without_noreplace(from: &Path, to: &Path) -> io::Result<()> {
     match fs::hard_link(from, to) {
         Err(error)
             if matches!(
@@ -240,4 +254,188 @@ fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
     fs::rename(from, to)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::process::Command;
+
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, LocalStore) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = LocalStore::create(&folder.path().join("store")).unwrap();
+        (folder, store)
+    }
+
+    fn put(store: &LocalStore, name: &str) {
+        store.put_new(name, Body::Bytes(&[b"content"])).unwrap();
+    }
+
+    fn temporaries(store: &LocalStore) -> Vec<String> {
+        let entries = fs::read_dir(store.root().join(TEMPORARY_FOLDER)).unwrap();
+        entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_is_no_repository() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = LocalStore::open(&folder.path().join("none")).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::NoRepository);
+        fs::write(folder.path().join("file"), b"").unwrap();
+        let error = LocalStore::open(&folder.path().join("file")).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::NoRepository);
+    }
+
+    #[test]
+    fn objects_are_for_their_owner_only() {
+        let (_folder, store) = store();
+        put(&store, "packs/ab/abcd");
+        let mode = |path: &str| {
+            let metadata = fs::metadata(store.root().join(path)).unwrap();
+            metadata.permissions().mode() & 0o7777
+        };
+        assert_eq!(mode("packs/ab/abcd"), 0o600);
+        assert_eq!(
+            (mode(""), mode("packs"), mode("packs/ab")),
+            (0o700, 0o700, 0o700)
+        );
+    }
+
+    #[test]
+    fn readers_write_nothing_and_writers_leave_nothing() {
+        let (_folder, store) = store();
+        assert!(store.list("", "").unwrap().is_empty());
+        assert!(fs::read_dir(store.root()).unwrap().next().is_none());
+        put(&store, "points/a");
+        assert_eq!(temporaries(&store).len(), 1, "the writer's lock");
+        store.put_new("points/a", Body::Bytes(&[b"x"])).unwrap_err();
+        assert_eq!(temporaries(&store).len(), 1);
+        assert_eq!(store.list("", "").unwrap().len(), 1);
+        let root = store.root().to_owned();
+        drop(store);
+        assert!(
+            fs::read_dir(root.join(TEMPORARY_FOLDER))
+                .unwrap()
+                .next()
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn what_dead_writers_left_goes_and_what_living_ones_write_stays() {
+        let (folder, living) = store();
+        put(&living, "points/a");
+        let half_written = living.temporary().unwrap();
+        let tmp = living.root().join(TEMPORARY_FOLDER);
+        let dead = "0123456789abcdef0123456789abcdef";
+        let older = "fedcba9876543210fedcba9876543210";
+        for name in [
+            dead,
+            &format!("{dead}-1"),
+            &format!("{dead}-2"),
+            &format!("{older}-7"),
+        ] {
+            fs::write(tmp.join(name), b"half").unwrap();
+        }
+        fs::write(tmp.join("somebody's file"), b"").unwrap();
+        let other = LocalStore::open(&folder.path().join("store")).unwrap();
+        put(&other, "points/b");
+        let left = temporaries(&other);
+        assert!(
+            left.iter()
+                .all(|name| !name.starts_with(dead) && !name.starts_with(older))
+        );
+        assert_eq!(
+            left.len(),
+            4,
+            "two locks, a temporary, somebody's file: {left:?}"
+        );
+        assert!(half_written.path().exists());
+    }
+
+    #[test]
+    fn descriptors_are_kept_are_bounded_and_are_closed_on_exec() {
+        let (_folder, store) = store();
+        for number in 0..300 {
+            let name = format!("packs/ab/{number}");
+            put(&store, &name);
+            store.get_range(&name, 0..1).unwrap();
+        }
+        let open = fs::read_dir("/proc/self/fd")
+            .unwrap()
+            .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
+            .filter(|path| path.starts_with(store.root().join("packs")))
+            .count();
+        assert!((1..=128).contains(&open), "{open} files are open");
+        let child = Command::new("ls")
+            .args(["-l", "/proc/self/fd"])
+            .output()
+            .unwrap();
+        let listing = String::from_utf8_lossy(&child.stdout);
+        assert!(
+            !listing.contains(&store.root().display().to_string()),
+            "{listing}"
+        );
+    }
+
+    #[test]
+    fn a_listing_gives_up_files_that_others_deleted() {
+        let (_folder, store) = store();
+        put(&store, "packs/ab/abcd");
+        store.get_range("packs/ab/abcd", 0..1).unwrap();
+        fs::remove_file(store.root().join("packs/ab/abcd")).unwrap();
+        store.list("points/", "").unwrap();
+        let error = store.get_range("packs/ab/abcd", 0..1).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Missing);
+    }
+
+    #[test]
+    fn a_truncated_object_is_damage() {
+        let (_folder, store) = store();
+        put(&store, "packs/ab/abcd");
+        store.get_range("packs/ab/abcd", 0..7).unwrap();
+        fs::write(store.root().join("packs/ab/abcd"), b"con").unwrap();
+        for _ in 0..2 {
+            let error = store.get_range("packs/ab/abcd", 0..7).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt);
+        }
+    }
+
+    #[test]
+    fn folders_may_be_links_to_another_disk() {
+        let (folder, store) = store();
+        let elsewhere = folder.path().join("elsewhere");
+        fs::create_dir(&elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, store.root().join("points")).unwrap();
+        put(&store, "points/a");
+        assert_eq!(fs::metadata(elsewhere.join("a")).unwrap().size(), 7);
+        assert_eq!(store.list("points/", "").unwrap().len(), 1);
+        assert_eq!(store.list("", "").unwrap().len(), 1);
+    }
+
+    #[test]
+    fn strange_files_make_a_place_not_empty() {
+        let (_folder, store) = store();
+        fs::create_dir(store.root().join("lost+found")).unwrap();
+        assert!(store.list("", "").unwrap().is_empty());
+        fs::write(store.root().join("my photo.jpg"), b"").unwrap();
+        assert_eq!(store.list("", "").unwrap()[0].name, "my photo.jpg");
+    }
+
+    #[test]
+    fn a_store_without_noreplace_links_instead() {
+        let folder = tempfile::tempdir().unwrap();
+        let [from, to] = ["from", "to"].map(|name| folder.path().join(name));
+        fs::write(&from, b"new").unwrap();
+        rename_without_noreplace(&from, &to).unwrap();
+        assert!(!from.exists() && fs::read(&to).unwrap() == b"new");
+        fs::write(&from, b"newer").unwrap();
+        let error = rename_without_noreplace(&from, &to).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&to).unwrap(), b"new");
+    }
 }
