@@ -12,6 +12,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use rustix::fd::OwnedFd;
 
 use super::content::{Clock, Cutting, Reader};
 use super::frames::{Frames, Grouped, Placing};
@@ -26,6 +27,9 @@ use crate::format::{ChunkPlace, Content, Extent, FileType};
 
 /// Steps in the window.
 const STEPS_MAX: usize = 8192;
+
+/// Directories that the window's files hold open, within the usual limit of 1,024 files.
+const DIRECTORIES_MAX: usize = 256;
 
 /// Bytes of small files that were read, or are being read, and are in no group yet.
 const HELD_BYTES_MAX: u64 = 16 << 20;
@@ -117,6 +121,7 @@ pub fn run(
             batch: Vec::new(),
             batch_bytes: 0,
             held_bytes: 0,
+            held_directories: VecDeque::new(),
             grouping: Grouping::new(workshop.frame_bytes),
             open_group: HashMap::new(),
         };
@@ -169,6 +174,8 @@ struct Pipeline<'a, 'r> {
     batch: Vec<Visit>,
     batch_bytes: u64,
     held_bytes: u64,
+    /// The directories that files in the window hold open, in the order of steps, each with its last file's number.
+    held_directories: VecDeque<(Arc<OwnedFd>, u64)>,
     grouping: Grouping<Grouped>,
     /// The chunks of the group that is open.
     open_group: HashMap<ChunkId, Arc<OnceLock<ChunkPlace>>>,
@@ -196,7 +203,7 @@ impl Pipeline<'_, '_> {
 
     /// Plans ahead as far as the window allows; false if there is nothing more to plan.
     fn fill(&mut self, steps: &mut impl Iterator<Item = Result<Step<Place>>>) -> Result<bool> {
-        while self.window.len() < STEPS_MAX && self.held_bytes < HELD_BYTES_MAX {
+        while self.has_room() {
             let Some(step) = steps.next().transpose()? else {
                 self.send_batch();
                 return Ok(false);
@@ -214,13 +221,7 @@ impl Pipeline<'_, '_> {
                     self.recorder.warn(&key, &message, is_partial)?;
                     continue;
                 }
-                Step::Observe(file) => match file.linked {
-                    Linked::Follows { .. } | Linked::Joins(_) => Waiting::Linked(file),
-                    Linked::Alone | Linked::Leads(..) => {
-                        self.request(&file);
-                        Waiting::Visited(file)
-                    }
-                },
+                Step::Observe(file) => self.begin(file),
                 step => Waiting::Ready(step),
             };
             self.window.push_back(waiting);
@@ -228,11 +229,35 @@ impl Pipeline<'_, '_> {
         Ok(true)
     }
 
+    fn has_room(&self) -> bool {
+        self.window.len() < STEPS_MAX
+            && self.held_bytes < HELD_BYTES_MAX
+            && self.held_directories.len() < DIRECTORIES_MAX
+    }
+
+    fn begin(&mut self, file: Box<Observe<Place>>) -> Waiting {
+        let number = self.first + self.window.len() as u64;
+        let directory = &file.seen.place.directory;
+        match self.held_directories.back_mut() {
+            Some((held, last)) if Arc::ptr_eq(held, directory) => *last = number,
+            _ => self
+                .held_directories
+                .push_back((Arc::clone(directory), number)),
+        }
+        match file.linked {
+            Linked::Follows { .. } | Linked::Joins(_) => Waiting::Linked(file),
+            Linked::Alone | Linked::Leads(..) => {
+                self.request(&file, number);
+                Waiting::Visited(file)
+            }
+        }
+    }
+
     /// Sends a file to the workers, in a batch if it is small.
-    fn request(&mut self, file: &Observe<Place>) {
+    fn request(&mut self, file: &Observe<Place>, number: u64) {
         let status = &file.seen.status;
         let visit = Visit {
-            number: self.first + self.window.len() as u64,
+            number,
             place: file.seen.place.clone(),
             file_type: status.file_type,
         };
@@ -360,8 +385,13 @@ impl Pipeline<'_, '_> {
                 self.window.push_front(waiting);
                 break;
             }
-            self.first += 1;
             self.record_one(waiting)?;
+            self.first += 1;
+            while let Some((_, last)) = self.held_directories.front()
+                && *last < self.first
+            {
+                self.held_directories.pop_front();
+            }
             has_recorded = true;
         }
         Ok(has_recorded)

@@ -25,7 +25,7 @@ use crate::manifest::{Chain, Found, RunWriter};
 const SETTLING_SECONDS: i64 = 60;
 
 /// Names of users and groups.
-pub trait OwnerNames {
+pub trait OwnerNames: Send + Sync {
     /// A user's name, if it has one.
     fn user(&self, id: u32) -> Option<Vec<u8>>;
     /// A group's name, if it has one.

@@ -6,6 +6,7 @@
 
 mod arguments;
 mod background;
+mod backup;
 mod check;
 mod context;
 mod init;
@@ -58,6 +59,7 @@ struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Command {
     Init(init::Arguments),
+    Backup(backup::Arguments),
     Points(points::Arguments),
     Show(show::Arguments),
     Ls(ls::Arguments),
@@ -78,6 +80,7 @@ impl Command {
     fn run(&self, context: &Context) -> Result<Outcome> {
         match self {
             Self::Init(arguments) => init::run(arguments, context),
+            Self::Backup(arguments) => backup::run(arguments, context),
             Self::Points(arguments) => points::run(arguments, context),
             Self::Show(arguments) => show::run(arguments, context),
             Self::Ls(arguments) => ls::run(arguments, context),

@@ -31,10 +31,15 @@ struct Line {
     files_expected: AtomicU64,
 }
 
+/// Is there a progress line?
+pub(super) fn is_shown(output: &Output) -> bool {
+    !output.is_quiet() && !output.is_json() && std::io::stderr().is_terminal()
+}
+
 impl<'a> Progress<'a> {
     /// A monitor that prints by way of `output` and stops the operation once `interrupted` is set.
     pub(super) fn new(output: &'a Output, interrupted: Arc<AtomicBool>) -> Self {
-        let shown = !output.is_quiet() && !output.is_json() && std::io::stderr().is_terminal();
+        let shown = is_shown(output);
         Self {
             output,
             interrupted,
