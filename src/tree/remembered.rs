@@ -1,9 +1,11 @@
 //! What was worked out lately and may be of use again: bounded in bytes, and sharded so that threads seldom meet.
 
 use std::hash::{BuildHasher, Hash, RandomState};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::fetch::SegmentedCache;
+
+use super::lock;
 
 /// Few, so that each has room for the extent lists of a file of many terabytes.
 const SHARDS: usize = 4;
@@ -38,9 +40,7 @@ impl<K: Hash + Eq, V> Remembered<K, V> {
     /// Remembers a value that takes `bytes` in memory.
     pub(super) fn insert(&self, key: K, value: Arc<V>, bytes: u64) {
         let place = self.place(&key);
-        let mut shard = self.shards[place]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut shard = lock(&self.shards[place]);
         let leaving = shard.insert(key, value, bytes);
         drop(shard);
         drop(leaving);
@@ -48,7 +48,7 @@ impl<K: Hash + Eq, V> Remembered<K, V> {
 
     fn with_shard<T>(&self, key: &K, work: impl FnOnce(&mut SegmentedCache<K, Arc<V>>) -> T) -> T {
         let shard = &self.shards[self.place(key)];
-        work(&mut shard.lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut lock(shard))
     }
 
     fn place(&self, key: &K) -> usize {
