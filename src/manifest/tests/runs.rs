@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::base::{ErrorKind, Origin, Row};
-use crate::format::run::{Counts, Owner, Owners, RUN_TRAILER_BYTES, decode_run_trailer};
+use crate::format::run::{
+    Counts, Filter, Owner, Owners, RUN_TRAILER_BYTES, Sequence, decode_run_trailer, filter_hash,
+};
 
 #[test]
 fn records_come_back_by_key_by_row_and_in_order() {
@@ -232,6 +234,7 @@ fn a_run_with_index_parts_and_filter_parts_beyond_one_and_a_file_to_spill_to() {
     });
     assert!(reference.length > 20 << 20);
     let run = bench.open(&reference);
+    assert_eq!(run.pieces.footer.sequence(Sequence::Files).index.len(), 2);
     let records = all(run.records(Section::Files, b"")).unwrap();
     assert_eq!(records.len(), keys.len());
     for (number, key) in keys.iter().enumerate() {
@@ -256,10 +259,10 @@ fn many_keys_have_filters_of_several_parts() {
         append_tree(writer, 100, 700);
     });
     let run = bench.open(&reference);
-    assert!(run.has_filters());
-    let hash = crate::format::run::filter_hash;
+    let parts = run.pieces.footer.filter(Filter::FileKeys).map(<[_]>::len);
+    assert_eq!(parts, Some(3));
     let may_have = |key: &Key| {
-        run.may_have(Section::Files, key.as_bytes(), hash(key.as_bytes()))
+        run.may_have(Section::Files, key.as_bytes(), filter_hash(key.as_bytes()))
             .unwrap()
     };
     let (directories, files) = tree_keys(100, 700);
