@@ -304,7 +304,7 @@ impl Job<'_> {
         totals: &Totals,
         figures: Figures,
     ) -> Result<Point> {
-        let id = new_point_id(end.time.as_second())?;
+        let id = new_point_id(end.time.as_second(), self.standing.newest.as_ref())?;
         let base = self.standing.base.as_deref();
         let mut lineage = vec![id];
         let mut runs = vec![own_run];
