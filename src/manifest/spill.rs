@@ -28,6 +28,12 @@ pub struct Spill {
     memory_max: usize,
 }
 
+impl Default for Spill {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Spill {
     /// Without a byte.
     pub fn new() -> Self {
