@@ -9,23 +9,26 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bygone::base::limits;
 use bygone::base::{
-    ByteReader, ByteWriter, ChunkId, Key, Origin, PackId, PointId, RepositoryId, Row, RunId,
-    Timestamp,
+    ByteReader, ByteWriter, ChunkId, IndexId, Key, LeaseId, NAME_BYTES_MAX, Origin, PackId,
+    PointId, RepositoryId, Row, RunId, Timestamp,
 };
 use bygone::format::run::{
-    Block, BlockAt, BlockWriter, Counts, FilterPart, IndexPart, OriginKey, Owners, PieceAt,
-    RunFooter, SequenceAt, Warning, block_of_key, block_of_row, build_filter, decode_origin_row,
-    decode_run_trailer, encode_block_at, encode_origin_row, encode_run_trailer, filter_contains,
-    filter_hash,
+    Block, BlockAt, BlockWriter, Counts, FILTER_PART_KEYS, FilterPart, INLINE_PIECE_BYTES_MAX,
+    IndexPart, OriginKey, Owners, PieceAt, RunFooter, SequenceAt, block_of_key, block_of_row,
+    build_filter, decode_origin_row, decode_run_trailer, decode_warning, encode_block_at,
+    encode_origin_row, encode_run_trailer, encode_warning, filter_contains, filter_hash,
 };
 use bygone::format::{
     ChunkPlace, Chunking, Config, Content, EXTENT_LIST_SPAN, Entry, EntryFlags, Extent, ExtentList,
-    Features, Figures, FileType, Hint, Metadata, Moment, PathMapping, Point, PointKind, Record,
-    RunReference, Tables, TablesWriter, Xattr, decode_extents, decode_record, encode_extents,
-    encode_record,
+    FOOTER_IN_POINT_BYTES_MAX, FORMAT_VERSION, Features, Figures, FileType, FrameChunk, Hint,
+    INLINE_BYTES_MAX, IndexEncoder, IndexFooter, IndexRow, IndexSection, LeaseKind, LeaseRecord,
+    Metadata, Moment, PACKS_PER_PAGE, PackDirectory, PathMapping, Point, PointKind, ROWS_PER_PAGE,
+    Record, RunReference, Tables, TablesWriter, Xattr, decode_extents, decode_packs, decode_record,
+    decode_rows, encode_extents, encode_record, prefix_of,
 };
-use bygone::seal::{Compression, Seal, SealedKind};
+use bygone::seal::{Compression, SEAL_OVERHEAD_BYTES, Seal, SealedKind};
 
 /// Whether today's encoder must write the very bytes that are checked in.
 #[derive(Clone, Copy, PartialEq)]
@@ -473,18 +476,15 @@ fn warnings_read_as_they_were_written() {
     ];
     let made = block_of((0_u64..).zip(warnings).map(|(number, (path, message))| {
         let mut body = ByteWriter::new();
-        Warning::encode(path, message, &mut body);
+        encode_warning(path, message, &mut body);
         (number.to_be_bytes().to_vec(), body.into_bytes())
     }));
     let read = entries_of(golden("warnings", Encoder::Exact, made));
     let read: Vec<_> = read
         .iter()
-        .map(|(_, body)| Warning::decode(body).unwrap())
+        .map(|(_, body)| decode_warning(body).unwrap())
         .collect();
-    let warnings = warnings.map(|(path, message)| Warning {
-        path: path.to_vec(),
-        message: message.to_string(),
-    });
+    let warnings = warnings.map(|(path, message)| (path.to_vec(), message.to_string()));
     assert_eq!(read, warnings);
 }
 
@@ -562,9 +562,8 @@ fn a_runs_footer_and_trailer_read_as_they_were_written() {
             linked: 3,
             with_xattrs: 300,
         },
-        origins: vec![RunId([7; 16])],
         sequences: [empty.clone(), sequence, empty.clone(), empty],
-        packs: PieceAt::Inline(vec![1; 16].into()),
+        ids: PieceAt::Inline(vec![1; 16].into()),
         owners: PieceAt::empty(),
         filters: Some([parts(0), parts(2), parts(0), parts(1)]),
     };
@@ -579,4 +578,162 @@ fn a_runs_footer_and_trailer_read_as_they_were_written() {
     );
     let trailer = trailer.try_into().unwrap();
     assert_eq!(decode_run_trailer(&trailer, 2000).unwrap(), (985, 999));
+}
+
+#[test]
+fn a_lease_reads_as_it_was_written() {
+    let lease = LeaseRecord {
+        id: LeaseId([4; 16]),
+        features: Features::default(),
+        kind: LeaseKind::Backup,
+        host: "moon".into(),
+        process: 4711,
+        parent: Some(point_id("2026-11-23T03-17-19Z-1f3a9c2e")),
+        began: instant("2026-11-24T20:00:00Z"),
+        refreshed: instant("2026-11-24T20:05:00.25Z"),
+        replaces: Some(LeaseId([3; 16])),
+    };
+    let bytes = golden("lease", Encoder::Exact, lease.encode().unwrap());
+    assert_eq!(LeaseRecord::decode(&lease.id, &bytes).unwrap(), lease);
+}
+
+#[test]
+fn a_pack_reads_as_it_was_written() {
+    let id = PackId([5; 16]);
+    let contents: [(SealedKind, &[&[u8]]); 3] = [
+        (SealedKind::Data, &[b"one small file", b"and its neighbour"]),
+        (SealedKind::ExtentList, &[b"extents, so to speak"]),
+        (SealedKind::Data, &[b"a chunk of a large file"]),
+    ];
+    let mut directory = PackDirectory::new();
+    let mut made = Vec::new();
+    for (kind, chunks) in contents {
+        let plain = chunks.concat();
+        let mut sealed = Vec::new();
+        seal()
+            .seal(kind, b"", &plain, Compression::Off, &mut sealed)
+            .unwrap();
+        let mut offset = 0;
+        let frame_chunks: Vec<_> = chunks
+            .iter()
+            .map(|bytes| {
+                let length = bytes.len() as u32;
+                offset += length;
+                FrameChunk {
+                    id: seal().chunk_id(bytes),
+                    offset: offset - length,
+                    length,
+                }
+            })
+            .collect();
+        directory
+            .add(kind, sealed.len(), plain.len() as u32, &frame_chunks)
+            .unwrap();
+        made.extend(sealed);
+    }
+    made.extend(directory.encode(&seal(), &id).unwrap());
+
+    let bytes = golden("pack", Encoder::Free, made);
+    let length = bytes.len() as u64;
+    let tail = PackDirectory::encoded_length(&bytes, length).unwrap() as usize;
+    let tail = &bytes[bytes.len() - tail..];
+    let read = PackDirectory::decode(&seal(), &id, tail, length).unwrap();
+    assert_eq!(read, directory);
+    for (frame, (kind, chunks)) in read.frames().iter().zip(contents) {
+        let sealed = &bytes[frame.offset as usize..][..frame.length as usize];
+        let plain = seal().open(kind, b"", sealed, frame.plain_length as usize);
+        assert_eq!(plain.unwrap(), chunks.concat());
+    }
+}
+
+#[test]
+fn an_index_run_reads_as_it_was_written() {
+    let id = IndexId([6; 16]);
+    // Two pages of rows and one of packs.
+    let mut rows: Vec<_> = (0..150_u32)
+        .map(|number| IndexRow {
+            prefix: prefix_of(&seal().chunk_id(&number.to_le_bytes())),
+            pack: number % 3,
+            frame_offset: number * 1000,
+            frame_length: 1000,
+            offset_in_frame: number,
+            length: 500 + number,
+        })
+        .collect();
+    rows.sort();
+    let packs = [1, 2, 3].map(|byte| PackId([byte; 16]));
+    let superseded = [IndexId([7; 16]), IndexId([8; 16])];
+    let seal = seal();
+    let mut encoder = IndexEncoder::new(&seal, id);
+    rows.iter().for_each(|row| encoder.push(*row).unwrap());
+    let mut made = encoder.take();
+    made.extend(encoder.finish(&packs, &superseded).unwrap());
+
+    let bytes = golden("index", Encoder::Free, made);
+    let length = bytes.len() as u64;
+    let tail = IndexFooter::encoded_length(&bytes, length).unwrap() as usize;
+    let footer = IndexFooter::decode(&seal, &id, &bytes[bytes.len() - tail..], length).unwrap();
+    let counts = (footer.rows, footer.packs, &footer.superseded[..]);
+    assert_eq!(counts, (150, 3, &superseded[..]));
+    let page = |section, number| {
+        let range = footer.page_range(section, number);
+        &bytes[range.start as usize..range.end as usize]
+    };
+    let read: Vec<_> = (0..2)
+        .flat_map(|number| {
+            decode_rows(&seal, &id, number, page(IndexSection::Rows, number)).unwrap()
+        })
+        .collect();
+    assert_eq!(read, rows);
+    let read = decode_packs(&seal, &id, 0, page(IndexSection::Packs, 0)).unwrap();
+    assert_eq!(read, packs);
+}
+
+/// The format page with its typesetting taken out of the way.
+fn format_page() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("man/bygone-format.5");
+    let page = std::fs::read_to_string(path).unwrap();
+    page.replace("\\-", "-")
+}
+
+#[test]
+fn the_format_page_has_the_codes_numbers() {
+    let page = format_page();
+    let thousands = |number: usize| format!("{},{:03}", number / 1000, number % 1000);
+    for words in [
+        format!("format version {FORMAT_VERSION}"),
+        format!("{ROWS_PER_PAGE} rows each"),
+        format!("{PACKS_PER_PAGE} ids each"),
+        format!("at most {INLINE_BYTES_MAX}: the file itself"),
+        format!("plain bytes are at most {INLINE_PIECE_BYTES_MAX} stands"),
+        format!("about {} keys", thousands(FILTER_PART_KEYS)),
+        format!("more than {SEAL_OVERHEAD_BYTES} bytes longer"),
+        format!("0 means {} MiB", EXTENT_LIST_SPAN >> 20),
+        format!("at most {} KiB: then", FOOTER_IN_POINT_BYTES_MAX >> 10),
+        format!("1 to {NAME_BYTES_MAX} bytes"),
+        thousands(limits::CHAIN_MAX),
+        thousands(limits::EXTENTS_MAX),
+        thousands(limits::XATTRS_MAX),
+    ] {
+        assert!(page.contains(&words), "the page does not say {words:?}");
+    }
+    let kinds = [
+        SealedKind::Data,
+        SealedKind::ExtentList,
+        SealedKind::Point,
+        SealedKind::RunBlock,
+        SealedKind::RunBlockIndex,
+        SealedKind::RunFilter,
+        SealedKind::RunTable,
+        SealedKind::RunOrigins,
+        SealedKind::RunWarnings,
+        SealedKind::RunFooter,
+        SealedKind::PackDirectory,
+        SealedKind::Index,
+        SealedKind::IndexFooter,
+    ];
+    for kind in kinds {
+        let number = format!("{:2} ", kind as u8);
+        assert!(page.contains(&number), "the page has no kind {number}");
+    }
 }

@@ -8,8 +8,11 @@ use std::sync::Arc;
 use bygone::base::{ErrorKind, Result};
 use bygone::store::{Body, Fault, FaultPlan, LocalStore, MemoryStore, Moment, Recording, Store};
 
+/// A behaviour and what checks it.
+type Check = (&'static str, fn(&dyn Store));
+
 /// Every check of the suite, by name, so that a failure says which store and which behaviour.
-const SUITE: &[(&str, fn(&dyn Store))] = &[
+const SUITE: &[Check] = &[
     ("an object reads back", an_object_reads_back),
     (
         "a file reads back from its start",

@@ -48,6 +48,16 @@ pub enum Placing {
     Soon(Arc<OnceLock<ChunkPlace>>),
 }
 
+impl Placing {
+    /// Is the place known by now?
+    pub fn is_known(&self) -> bool {
+        match self {
+            Self::At(_) => true,
+            Self::Soon(place) => place.get().is_some(),
+        }
+    }
+}
+
 /// A chunk of a group that is still open.
 #[derive(Debug, Clone)]
 pub struct Grouped {
@@ -193,39 +203,59 @@ impl<'a> Frames<'a> {
         }
     }
 
-    /// Frames that wait to be sealed, for workers to look at; each goes to `seal_frame`.
-    pub fn waiting(&self) -> FramesWaiting<'_> {
-        FramesWaiting(&self.waiting)
+    /// Works until `requests` ends: seals the frames that wait, and serves a request when there are none. A failure to
+    /// place a frame is everybody's.
+    pub fn work<T>(&self, requests: &Receiver<T>, mut serve: impl FnMut(T)) {
+        loop {
+            crossbeam_channel::select_biased! {
+                recv(self.waiting) -> frame => match frame {
+                    Ok(frame) => self.place_for_others(frame),
+                    Err(_) => return,
+                },
+                recv(requests) -> request => match request {
+                    Ok(request) => serve(request),
+                    Err(_) => break,
+                },
+            }
+        }
+        while let Ok(frame) = self.waiting.try_recv() {
+            self.place_for_others(frame);
+        }
     }
 
-    /// Seals and places a frame that was taken from those that wait. Its failure is everybody's.
-    pub fn seal_frame(&self, frame: WaitingFrame) {
-        if let Err(error) = self.place_frame(frame.0) {
+    fn place_for_others(&self, frame: Unsealed) {
+        if let Err(error) = self.place_frame(frame) {
             self.fail(error);
         }
     }
 
     /// Makes everyone who waits, or asks for a place, fail.
     pub fn fail(&self, error: Error) {
-        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        failure.get_or_insert(error);
+        self.failure().get_or_insert(error);
         self.placed.notify_all();
     }
 
-    /// The failure of another thread, if there was one: the error itself the first time it is asked for.
+    /// Did another thread fail?
     ///
     /// # Errors
-    /// That failure.
+    /// Of the kind of that failure, which `take_failure` has itself.
     pub fn check(&self) -> Result<()> {
-        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        match failure.take() {
+        match &*self.failure() {
             None => Ok(()),
-            Some(error) => {
-                let again = Error::new(error.kind(), "another part of the backup failed");
-                *failure = Some(again);
-                Err(error)
-            }
+            Some(error) => Err(Error::new(
+                error.kind(),
+                "another part of the backup failed",
+            )),
         }
+    }
+
+    /// The failure that made all others fail, if there was one.
+    pub fn take_failure(&self) -> Option<Error> {
+        self.failure().take()
+    }
+
+    fn failure(&self) -> MutexGuard<'_, Option<Error>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn submit(&self, frame: Unsealed) -> Result<()> {
@@ -275,19 +305,6 @@ impl<'a> Frames<'a> {
         self.on_their_way
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A frame that waits to be sealed.
-pub struct WaitingFrame(Unsealed);
-
-/// The queue of those.
-pub struct FramesWaiting<'a>(&'a Receiver<Unsealed>);
-
-impl FramesWaiting<'_> {
-    /// The next one, if there is one.
-    pub fn next(&self) -> Option<WaitingFrame> {
-        self.0.try_recv().ok().map(WaitingFrame)
     }
 }
 

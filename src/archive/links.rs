@@ -23,6 +23,18 @@ pub enum Linked {
     Joins(Joined),
 }
 
+impl Linked {
+    /// The file whose later links take content and group from this one, once it is read.
+    pub fn leads(&self) -> Option<Identity> {
+        match self {
+            Self::Leads(identity, _) => Some(*identity),
+            // The one that it was to follow could not be read.
+            Self::Follows { leader, is_last } => (!is_last).then_some(*leader),
+            Self::Alone | Self::Joins(_) => None,
+        }
+    }
+}
+
 /// A file of the reference that has several links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Joined {

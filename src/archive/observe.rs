@@ -189,7 +189,10 @@ fn xattrs(
         Err(problem) => return Err(problem),
     };
     let mut xattrs = Vec::new();
-    for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+    for name in names
+        .split(|byte| *byte == 0)
+        .filter(|name| !name.is_empty())
+    {
         match fill(VALUE_BYTES, |value: &mut [u8]| get(name, value)) {
             Ok(value) => xattrs.push(Xattr {
                 name: name.to_vec(),

@@ -242,7 +242,12 @@ where
         Ok((before, based))
     }
 
-    fn plan_seen(&mut self, mut seen: Seen<P>, before: Option<Found>, based: Option<(Section, Based)>) {
+    fn plan_seen(
+        &mut self,
+        mut seen: Seen<P>,
+        before: Option<Found>,
+        based: Option<(Section, Based)>,
+    ) {
         let section = seen.status.file_type.section();
         let base = self.same_section(&seen.key, section, based, before.is_some());
         let is_linked = seen.status.links > 1 && !seen.status.is_directory();

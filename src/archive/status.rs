@@ -90,6 +90,14 @@ impl Status {
         self.file_type == FileType::Directory
     }
 
+    /// Bytes of content: a regular file's size, 0 for all else.
+    pub fn content_bytes(&self) -> u64 {
+        match self.file_type {
+            FileType::Regular => self.size,
+            _ => 0,
+        }
+    }
+
     /// Is this the version that `recorded` describes? By type, size, mtime, ctime and inode: not by the device, whose
     /// number changes across reboots and snapshots.
     pub fn is_version(&self, recorded: &Metadata) -> bool {

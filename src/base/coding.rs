@@ -150,7 +150,19 @@ impl<'a> ByteReader<'a> {
     }
 
     /// An unsigned varint in its shortest form.
+    #[inline]
     pub fn varint(&mut self) -> Result<u64> {
+        match self.rest {
+            // Most numbers are one byte.
+            [byte @ 0..0x80, rest @ ..] => {
+                self.rest = rest;
+                Ok(u64::from(*byte))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<u64> {
         let mut value = 0;
         for shift in (0..64).step_by(7) {
             let byte = self.u8()?;

@@ -6,9 +6,12 @@
 
 mod arguments;
 mod background;
+mod backup;
+mod check;
 mod context;
 mod init;
 mod logging;
+mod ls;
 mod mount;
 mod mount_log;
 mod mount_options;
@@ -17,6 +20,7 @@ mod output;
 mod point_object;
 mod points;
 mod progress;
+mod show;
 mod umount;
 
 use std::process::ExitCode;
@@ -55,7 +59,11 @@ struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Command {
     Init(init::Arguments),
+    Backup(backup::Arguments),
     Points(points::Arguments),
+    Show(show::Arguments),
+    Ls(ls::Arguments),
+    Check(check::Arguments),
     Mount(mount::Arguments),
     Umount(umount::Arguments),
 }
@@ -72,7 +80,11 @@ impl Command {
     fn run(&self, context: &Context) -> Result<Outcome> {
         match self {
             Self::Init(arguments) => init::run(arguments, context),
+            Self::Backup(arguments) => backup::run(arguments, context),
             Self::Points(arguments) => points::run(arguments, context),
+            Self::Show(arguments) => show::run(arguments, context),
+            Self::Ls(arguments) => ls::run(arguments, context),
+            Self::Check(arguments) => check::run(arguments, context),
             Self::Mount(arguments) => mount::run(arguments, context),
             Self::Umount(arguments) => umount::run(arguments, context),
         }

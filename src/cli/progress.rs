@@ -31,10 +31,15 @@ struct Line {
     files_expected: AtomicU64,
 }
 
+/// Is there a progress line?
+pub(super) fn is_shown(output: &Output) -> bool {
+    !output.is_quiet() && !output.is_json() && std::io::stderr().is_terminal()
+}
+
 impl<'a> Progress<'a> {
     /// A monitor that prints by way of `output` and stops the operation once `interrupted` is set.
     pub(super) fn new(output: &'a Output, interrupted: Arc<AtomicBool>) -> Self {
-        let shown = !output.is_quiet() && !output.is_json() && std::io::stderr().is_terminal();
+        let shown = is_shown(output);
         Self {
             output,
             interrupted,
@@ -56,7 +61,7 @@ impl<'a> Progress<'a> {
     }
 
     /// Prints without tearing the line.
-    fn beside_the_line(&self, print: impl FnOnce()) {
+    pub(super) fn beside_the_line<T>(&self, print: impl FnOnce() -> T) -> T {
         match &self.line {
             Some(line) => line.bar.suspend(print),
             None => print(),

@@ -10,22 +10,20 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::Duration;
 
 use fuser::{
-    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileAttr, FileHandle, Filesystem,
-    Generation, INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents,
-    PollFlags, PollNotifier, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
-    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll,
-    ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    AccessFlags, Errno, FileAttr, FileHandle, Filesystem, Generation, INodeNo, InitFlags,
+    KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
+    ReplyEmpty, ReplyEntry, ReplyLseek, ReplyStatfs, ReplyXattr, Request,
 };
 use log::error;
 
 use super::attributes::{Presenter, duration, fuse_type, placeholder};
 use super::errno::errno;
 use super::options::MountOptions;
+use super::refusals::refusals;
 use crate::base::{Error, NAME_BYTES_MAX, Result};
 use crate::format::FileType;
 use crate::tree::{DirectoryEntry, NodeId, SeekFor, Tree};
@@ -51,8 +49,6 @@ pub(super) struct Adapter {
     tree: Arc<Tree>,
     presenter: Presenter,
     obeys_acls: bool,
-    /// Nothing in the tree has extended attributes: the kernel is told once and does not ask for lists of them again.
-    has_no_xattrs: bool,
 }
 
 impl Adapter {
@@ -60,7 +56,6 @@ impl Adapter {
         Self {
             presenter: Presenter::new(options, !tree.is_one_point()),
             obeys_acls: options.obeys_acls(),
-            has_no_xattrs: tree.has_xattrs() == Some(false),
             tree,
         }
     }
@@ -98,13 +93,13 @@ impl Adapter {
     }
 
     /// The attributes of an entry of a listing, and how long they are to be believed.
-    fn listed(&self, entry: &DirectoryEntry<'_>) -> (FileAttr, std::time::Duration) {
+    fn listed(&self, entry: &DirectoryEntry<'_>) -> (FileAttr, Duration) {
         match &entry.attributes {
             Some(attributes) => (
                 self.presenter.by_node(attributes),
                 self.presenter.of_listing(attributes),
             ),
-            None => (self.presenter.unknown(entry), std::time::Duration::ZERO),
+            None => (self.presenter.unknown(entry), Duration::ZERO),
         }
     }
 
@@ -227,27 +222,6 @@ impl Filesystem for Adapter {
         });
     }
 
-    /// The kernel does without open, flush and release from the first refusal on, and keeps files in its cache.
-    fn open(&self, _request: &Request, _inode: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        reply.error(Errno::ENOSYS);
-    }
-
-    fn flush(
-        &self,
-        _request: &Request,
-        _inode: INodeNo,
-        _handle: FileHandle,
-        _owner: LockOwner,
-        reply: ReplyEmpty,
-    ) {
-        reply.error(Errno::ENOSYS);
-    }
-
-    /// As with open; listings stay in the kernel's cache too.
-    fn opendir(&self, _request: &Request, _inode: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        reply.error(Errno::ENOSYS);
-    }
-
     fn read(
         &self,
         _request: &Request,
@@ -321,29 +295,6 @@ impl Filesystem for Adapter {
         });
     }
 
-    /// A file that is never written needs no sync: refused once, the kernel calls it done from then on.
-    fn fsync(
-        &self,
-        _request: &Request,
-        _inode: INodeNo,
-        _handle: FileHandle,
-        _data_only: bool,
-        reply: ReplyEmpty,
-    ) {
-        reply.error(Errno::ENOSYS);
-    }
-
-    fn fsyncdir(
-        &self,
-        _request: &Request,
-        _inode: INodeNo,
-        _handle: FileHandle,
-        _data_only: bool,
-        reply: ReplyEmpty,
-    ) {
-        reply.error(Errno::ENOSYS);
-    }
-
     fn statfs(&self, _request: &Request, _inode: INodeNo, reply: ReplyStatfs) {
         self.guard("statfs", || {
             let usage = self.tree.usage();
@@ -378,10 +329,9 @@ impl Filesystem for Adapter {
         });
     }
 
+    /// Never ENOSYS, which would save a question for each file of a point that has none: with it `tar --xattrs` warns of
+    /// every file, and `getfattr -d` fails.
     fn listxattr(&self, _request: &Request, inode: INodeNo, size: u32, reply: ReplyXattr) {
-        if self.has_no_xattrs {
-            return reply.error(Errno::ENOSYS);
-        }
         self.guard("listxattr", || match self.names_of_xattrs(node(inode)) {
             Ok(list) => reply_xattr(reply, size, &list),
             Err(error) => reply.error(failed("listxattr", &error)),
@@ -425,194 +375,5 @@ impl Filesystem for Adapter {
         });
     }
 
-    fn ioctl(
-        &self,
-        _request: &Request,
-        _inode: INodeNo,
-        _handle: FileHandle,
-        _flags: IoctlFlags,
-        _command: u32,
-        _input: &[u8],
-        _output_bytes: u32,
-        reply: ReplyIoctl,
-    ) {
-        reply.error(Errno::ENOTTY);
-    }
-
-    /// Files are always ready; refused once, the kernel says so by itself.
-    fn poll(
-        &self,
-        _request: &Request,
-        _inode: INodeNo,
-        _handle: FileHandle,
-        _notifier: PollNotifier,
-        _events: PollEvents,
-        _flags: PollFlags,
-        reply: ReplyPoll,
-    ) {
-        reply.error(Errno::ENOSYS);
-    }
-
-    fn setattr(
-        &self,
-        _request: &Request,
-        _inode: INodeNo,
-        _mode: Option<u32>,
-        _uid: Option<u32>,
-        _gid: Option<u32>,
-        _size: Option<u64>,
-        _atime: Option<TimeOrNow>,
-        _mtime: Option<TimeOrNow>,
-        _ctime: Option<SystemTime>,
-        _handle: Option<FileHandle>,
-        _crtime: Option<SystemTime>,
-        _chgtime: Option<SystemTime>,
-        _bkuptime: Option<SystemTime>,
-        _flags: Option<BsdFileFlags>,
-        reply: ReplyAttr,
-    ) {
-        reply.error(Errno::EROFS);
-    }
-
-    fn mknod(
-        &self,
-        _request: &Request,
-        _parent: INodeNo,
-        _name: &OsStr,
-        _mode: u32,
-        _umask: u32,
-        _rdev: u32,
-        reply: ReplyEntry,
-    ) {
-        reply.error(Errno::EROFS);
-    }
-
-    fn mkdir(
-        &self,
-        _request: &Request,
-        _parent: INodeNo,
-        _name: &OsStr,
-        _mode: u32,
-        _umask: u32,
-        reply: ReplyEntry,
-    ) {
-        reply.error(Errno::EROFS);
-    }
-
-    fn unlink(&self, _request: &Request, _parent: INodeNo, _name: &OsStr, reply: ReplyEmpty) {
-        reply.error(Errno::EROFS);
-    }
-
-    fn rmdir(&self, _request: &Request, _parent: INodeNo, _name: &OsStr, reply: ReplyEmpty) {
-        reply.error(Errno::EROFS);
-    }
-
-    fn symlink(
-        &self,
-        _request: &Request,
-        _parent: INodeNo,
-        _name: &OsStr,
-        _target: &Path,
-        reply: ReplyEntry,
-    ) {
-        reply.error(Errno::EROFS);
-    }
-
-    fn rename(
-        &self,
-        _request: &Request,
-        _parent: INodeNo,
-        _name: &OsStr,
-        _new_parent: INodeNo,
-        _new_name: &OsStr,
-        _flags: RenameFlags,
-        reply: ReplyEmpty,
-    ) {
-        reply.error(Errno::EROFS);
-    }
-
-    fn link(
-        &self,
-        _request: &Request,
-        _inode: INodeNo,
-        _new_parent: INodeNo,
-        _new_name: &OsStr,
-        reply: ReplyEntry,
-    ) {
-        reply.error(Errno::EROFS);
-    }
-
-    fn write(
-        &self,
-        _request: &Request,
-        _inode: INodeNo,
-        _handle: FileHandle,
-        _offset: u64,
-        _data: &[u8],
-        _write_flags: WriteFlags,
-        _flags: OpenFlags,
-        _owner: Option<LockOwner>,
-        reply: ReplyWrite,
-    ) {
-        reply.error(Errno::EROFS);
-    }
-
-    fn create(
-        &self,
-        _request: &Request,
-        _parent: INodeNo,
-        _name: &OsStr,
-        _mode: u32,
-        _umask: u32,
-        _flags: i32,
-        reply: ReplyCreate,
-    ) {
-        reply.error(Errno::EROFS);
-    }
-
-    fn setxattr(
-        &self,
-        _request: &Request,
-        _inode: INodeNo,
-        _name: &OsStr,
-        _value: &[u8],
-        _flags: i32,
-        _position: u32,
-        reply: ReplyEmpty,
-    ) {
-        reply.error(Errno::EROFS);
-    }
-
-    fn removexattr(&self, _request: &Request, _inode: INodeNo, _name: &OsStr, reply: ReplyEmpty) {
-        reply.error(Errno::EROFS);
-    }
-
-    fn fallocate(
-        &self,
-        _request: &Request,
-        _inode: INodeNo,
-        _handle: FileHandle,
-        _offset: u64,
-        _length: u64,
-        _mode: i32,
-        reply: ReplyEmpty,
-    ) {
-        reply.error(Errno::EROFS);
-    }
-
-    fn copy_file_range(
-        &self,
-        _request: &Request,
-        _source: INodeNo,
-        _source_handle: FileHandle,
-        _source_offset: u64,
-        _target: INodeNo,
-        _target_handle: FileHandle,
-        _target_offset: u64,
-        _length: u64,
-        _flags: CopyFileRangeFlags,
-        reply: ReplyWrite,
-    ) {
-        reply.error(Errno::EROFS);
-    }
+    refusals!();
 }

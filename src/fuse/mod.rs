@@ -14,6 +14,7 @@ mod errno;
 mod mounts;
 mod options;
 mod place;
+mod refusals;
 mod session;
 
 pub use mounts::{MountRecord, mount_at, unmount_and_wait};

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use crate::base::{Error, Key, Result, Row, RunId};
-use crate::format::run::{BlockAt, BlockCursor, Sequence, decode_block_at};
+use crate::format::run::{Block, BlockAt, BlockCursor, Sequence, decode_block_at};
 use crate::format::{KeyedRecord, Record, Section, Tables};
 
+use super::pieces::OpenIndex;
 use super::run::{Run, decode_record_of};
 
 /// A place among the records of one section. Keys that do not begin with the prefix are the end, and blocks beyond it
@@ -43,16 +44,12 @@ impl Cursor {
             .partition_point(|part| &part.first_key[..] <= from)
             .saturating_sub(1);
         let open = run.pieces.index(sequence, part)?;
-        let place = open.block.floor(from)?;
-        let mut index = open
-            .block
-            .seek_index(place.map_or(0, |place| place.index))?;
-        index.advance()?;
+        let index = floor_cursor(&open.block, from)
+            .map_err(|error| run.pieces.in_index(error, sequence))?;
         if is_beyond(index.key(), &prefix) {
             return Ok(None);
         }
-        let end = run.pieces.footer.sequence(sequence).end();
-        let at = decode_block_at(open.part, index.index(), index.body(), end)?;
+        let at = block_at(run, section, &open, &index)?;
         let block = run.pieces.block(sequence, &open, &at)?;
         let entries = block
             .seek(from)
@@ -116,20 +113,20 @@ impl Cursor {
         let parts = pieces.footer.sequence(sequence).index.len();
         let row_after = self.row().0 + 1;
         let key_before = self.entries.key().to_vec();
-        if !self.index.advance()? {
+        let in_index = |error| pieces.in_index(error, sequence);
+        if !self.index.advance().map_err(in_index)? {
             if self.part + 1 == parts {
                 return self.check_end(row_after);
             }
             self.part += 1;
             self.index = pieces.index(sequence, self.part)?.block.cursor();
-            self.index.advance()?;
+            self.index.advance().map_err(in_index)?;
         }
         if is_beyond(self.index.key(), &self.prefix) {
             return Ok(false);
         }
         let open = pieces.index(sequence, self.part)?;
-        let end = pieces.footer.sequence(sequence).end();
-        self.at = decode_block_at(open.part, self.index.index(), self.index.body(), end)?;
+        self.at = block_at(&self.run, self.section, &open, &self.index)?;
         let block = pieces.block(sequence, &open, &self.at)?;
         self.entries = block.cursor();
         self.entries
@@ -167,6 +164,27 @@ impl Cursor {
             format_args!("{rows} rows should be there, and {row_after} are"),
         ))
     }
+}
+
+/// A cursor at the last entry whose key is `from` or sorts before it, or else at the first.
+fn floor_cursor(index: &Block, from: &[u8]) -> Result<BlockCursor> {
+    let place = index.floor(from)?;
+    let mut cursor = index.seek_index(place.map_or(0, |place| place.index))?;
+    cursor.advance()?;
+    Ok(cursor)
+}
+
+/// Where the block lies that the index's cursor is at.
+fn block_at(
+    run: &Run,
+    section: Section,
+    open: &OpenIndex<'_>,
+    index: &BlockCursor,
+) -> Result<BlockAt> {
+    let sequence = Sequence::from(section);
+    let end = run.pieces.footer.sequence(sequence).end();
+    decode_block_at(open.part, index.index(), index.body(), end)
+        .map_err(|error| run.pieces.in_index(error, sequence))
 }
 
 /// Does a block whose first key is `first`, and with it all that follow, lie behind all that begins with `prefix`?

@@ -26,4 +26,5 @@ mod writer;
 pub use chain::{Chain, Entries, Found};
 pub use cursor::Records;
 pub use run::Run;
+pub use spill::Spill;
 pub use writer::RunWriter;

@@ -82,8 +82,7 @@ impl Pieces {
         )?;
         Ok(OpenIndex {
             part,
-            block: Block::open(plain)
-                .map_err(|error| error.context(format_args!("run {}", self.run)))?,
+            block: Block::open(plain).map_err(|error| self.in_index(error, sequence))?,
         })
     }
 
@@ -111,7 +110,8 @@ impl Pieces {
             return Ok(None);
         };
         let index = self.index(sequence, number)?;
-        block_of_key(index.part, &index.block, key, at.end())?
+        block_of_key(index.part, &index.block, key, at.end())
+            .map_err(|error| self.in_index(error, sequence))?
             .map(|block| Ok((block, self.block(sequence, &index, &block)?)))
             .transpose()
     }
@@ -128,7 +128,8 @@ impl Pieces {
             return Ok(None);
         };
         let index = self.index(sequence, number)?;
-        block_of_row(index.part, &index.block, row, at.end())?
+        block_of_row(index.part, &index.block, row, at.end())
+            .map_err(|error| self.in_index(error, sequence))?
             .map(|block| Ok((block, self.block(sequence, &index, &block)?)))
             .transpose()
     }
@@ -183,6 +184,11 @@ impl Pieces {
         ))
     }
 
+    /// The same failure, with the run and the index told first.
+    pub(super) fn in_index(&self, error: Error, sequence: Sequence) -> Error {
+        error.context(format_args!("run {}, index of {sequence}", self.run))
+    }
+
     /// Brings a block's neighbours into memory. That one of them is damaged is no concern of who asks for another.
     fn fetch_window(
         &self,
@@ -192,7 +198,8 @@ impl Pieces {
         window: Window,
     ) -> Result<()> {
         let end = self.footer.sequence(sequence).end();
-        let blocks = window_blocks(index, wanted, window, end)?;
+        let blocks = window_blocks(index, wanted, window, end)
+            .map_err(|error| self.in_index(error, sequence))?;
         let (Some(first), Some(last)) = (blocks.first(), blocks.last()) else {
             return Ok(());
         };

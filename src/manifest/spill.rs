@@ -20,7 +20,7 @@ const FOLDERS: [&str; 2] = ["/var/tmp", "/tmp"];
 
 /// Appended bytes. A file that it needs has no name, and goes away with it.
 #[derive(Debug)]
-pub(super) struct Spill {
+pub struct Spill {
     /// What is not in the file, which is its end.
     memory: Vec<u8>,
     file: Option<File>,
@@ -30,12 +30,12 @@ pub(super) struct Spill {
 
 impl Spill {
     /// Without a byte.
-    pub(super) fn new() -> Self {
+    pub fn new() -> Self {
         Self::with_memory(MEMORY_BYTES_MAX)
     }
 
     /// Without a byte, and with a file beyond `memory_max` bytes.
-    pub(super) fn with_memory(memory_max: usize) -> Self {
+    pub fn with_memory(memory_max: usize) -> Self {
         Self {
             memory: Vec::new(),
             file: None,
@@ -45,7 +45,7 @@ impl Spill {
     }
 
     /// How many bytes there are.
-    pub(super) fn length(&self) -> u64 {
+    pub fn length(&self) -> u64 {
         self.file_bytes + self.memory.len() as u64
     }
 
@@ -53,7 +53,7 @@ impl Spill {
     ///
     /// # Errors
     /// That of `write`, or of a temporary file that cannot be made or written.
-    pub(super) fn append_with(
+    pub fn append_with(
         &mut self,
         write: impl FnOnce(&mut Vec<u8>) -> Result<()>,
     ) -> Result<u64> {
@@ -75,7 +75,7 @@ impl Spill {
     ///
     /// # Errors
     /// Those of temporary files.
-    pub(super) fn append_all(&mut self, other: &Self) -> Result<()> {
+    pub fn append_all(&mut self, other: &Self) -> Result<()> {
         let mut offset = 0;
         while offset < other.file_bytes {
             let length = (other.file_bytes - offset).min(STEP_BYTES as u64) as usize;
@@ -97,7 +97,7 @@ impl Spill {
     ///
     /// # Errors
     /// The temporary file cannot be read.
-    pub(super) fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
+    pub fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
         let in_file = self
             .file_bytes
             .saturating_sub(offset)
@@ -117,7 +117,7 @@ impl Spill {
     ///
     /// # Errors
     /// The temporary file cannot be written.
-    pub(super) fn finish(&mut self) -> Result<Gathered<'_>> {
+    pub fn finish(&mut self) -> Result<Gathered<'_>> {
         if self.file.is_some() {
             self.write_out()?;
         }
@@ -149,7 +149,7 @@ impl Spill {
 
 /// All that was gathered.
 #[derive(Debug)]
-pub(super) enum Gathered<'a> {
+pub enum Gathered<'a> {
     Memory(&'a [u8]),
     File(&'a File),
 }

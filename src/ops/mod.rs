@@ -3,8 +3,12 @@
 //!
 //! Nothing here knows arguments, terminals or the environment; the time of day is passed in where it matters.
 
+pub mod backup;
+pub mod check;
+pub mod list;
 mod moment;
 pub mod select;
+mod standing;
 
 pub use moment::parse_moment;
 

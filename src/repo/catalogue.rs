@@ -187,3 +187,185 @@ pub fn recorded_paths(point: &Point) -> impl Iterator<Item = &Path> {
             .map_or(source.as_path(), |mapping| mapping.recorded.as_path())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::InitOptions;
+    use super::*;
+    use crate::base::RunId;
+    use crate::format::{Features, Figures, Moment, PathMapping, PointKind, RunReference};
+    use crate::store::{
+        Effect, Fault, FaultPlan, MemoryStore, Moment as FaultMoment, Operations, Recording,
+        RequestKind, Store,
+    };
+
+    const DAY: i64 = 24 * 60 * 60;
+
+    fn id(seconds: i64) -> PointId {
+        PointId {
+            seconds,
+            random: seconds as u32,
+        }
+    }
+
+    fn point(id: PointId) -> Point {
+        let moment = Moment {
+            time: jiff::Timestamp::from_second(id.seconds).unwrap(),
+            offset_seconds: 0,
+        };
+        Point {
+            id,
+            features: Features::default(),
+            kind: PointKind::Full,
+            parent: None,
+            base: id,
+            lineage: vec![id],
+            sequence: 0,
+            runs: vec![RunReference {
+                id: RunId([1; 16]),
+                length: 100,
+                footer_length: 50,
+                origins: Vec::new(),
+                footer: None,
+            }],
+            host: "moon".into(),
+            set: "home".into(),
+            user: "selene".into(),
+            sources: vec!["/snapshots/home".into(), "/etc".into()],
+            mapping: vec![PathMapping {
+                live: "/snapshots/home".into(),
+                recorded: "/home".into(),
+            }],
+            excludes: Vec::new(),
+            labels: BTreeMap::from([("tape".into(), "7".into()), ("why".into(), "".into())]),
+            start: moment,
+            end: moment,
+            partial: false,
+            warnings: 0,
+            figures: Figures::default(),
+        }
+    }
+
+    fn repository(store: Arc<dyn Store>) -> Arc<Repository> {
+        Repository::init(store, &InitOptions::default()).unwrap()
+    }
+
+    fn ids(points: &[Arc<Point>]) -> Vec<i64> {
+        points.iter().map(|point| point.id.seconds).collect()
+    }
+
+    #[test]
+    fn what_is_committed_is_listed_oldest_first_and_once() {
+        let repository = repository(Arc::new(MemoryStore::new()));
+        for seconds in [3 * DAY, DAY, 2 * DAY] {
+            commit(&repository, &point(id(seconds))).unwrap();
+        }
+        let again = commit(&repository, &point(id(DAY))).unwrap_err();
+        assert_eq!(again.kind(), ErrorKind::Exists);
+        assert_eq!(ids(&points(&repository).unwrap()), [DAY, 2 * DAY, 3 * DAY]);
+    }
+
+    #[test]
+    fn a_refresh_reads_new_points_only_even_from_clocks_that_lag() {
+        let recording = Arc::new(Recording::new(Arc::new(MemoryStore::new())));
+        let repository = repository(recording.clone());
+        let mut catalogue = Catalogue::load(&repository).unwrap();
+        assert!(catalogue.refresh(&repository).unwrap().is_empty());
+        for seconds in [10 * DAY, 20 * DAY] {
+            commit(&repository, &point(id(seconds))).unwrap();
+        }
+        assert_eq!(
+            ids(&catalogue.refresh(&repository).unwrap()),
+            [10 * DAY, 20 * DAY]
+        );
+        for seconds in [20 * DAY - DAY / 2, 21 * DAY] {
+            commit(&repository, &point(id(seconds))).unwrap();
+        }
+        recording.take();
+        let new = catalogue.refresh(&repository).unwrap();
+        assert_eq!(ids(&new), [20 * DAY - DAY / 2, 21 * DAY]);
+        let reads = recording
+            .take()
+            .iter()
+            .filter(|request| request.kind == RequestKind::Get)
+            .count();
+        assert_eq!(reads, 2);
+        assert_eq!(catalogue.points().len(), 4);
+    }
+
+    #[test]
+    fn a_damaged_point_costs_itself_and_a_strange_file_nothing() {
+        let store = Arc::new(MemoryStore::new());
+        let repository = repository(store.clone());
+        for seconds in [DAY, 2 * DAY] {
+            commit(&repository, &point(id(seconds))).unwrap();
+        }
+        let name = point_name(&id(DAY));
+        let mut bytes = store.get(&name).unwrap();
+        bytes[30] ^= 1;
+        store.damage(&name, &bytes);
+        store.damage("points/README", b"hello");
+        let catalogue = Catalogue::load(&repository).unwrap();
+        assert_eq!(ids(&catalogue.points()), [2 * DAY]);
+        let damaged: Vec<_> = catalogue.damaged().collect();
+        assert_eq!(damaged.len(), 1);
+        assert_eq!(
+            (*damaged[0].0, damaged[0].1.kind()),
+            (id(DAY), ErrorKind::Corrupt)
+        );
+        assert_eq!(catalogue.foreign(), ["points/README"]);
+    }
+
+    #[test]
+    fn a_store_that_stops_answering_is_no_damage() {
+        let store = Arc::new(MemoryStore::new());
+        let writing = repository(store.clone());
+        commit(&writing, &point(id(DAY))).unwrap();
+        // The config, the listing, and then the point.
+        let plan = FaultPlan {
+            operations: Operations::Reads,
+            at: 3,
+            moment: FaultMoment::Before,
+            effect: Effect::Fail(ErrorKind::Unreachable),
+        };
+        let repository = Repository::open(Arc::new(Fault::new(store, plan))).unwrap();
+        let mut catalogue = Catalogue::default();
+        let error = catalogue.refresh(&repository).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unreachable);
+        assert_eq!(ids(&catalogue.refresh(&repository).unwrap()), [DAY]);
+    }
+
+    #[test]
+    fn a_filter_narrows_by_all_that_it_names() {
+        let point = point(id(DAY));
+        let matches = |filter: PointFilter| filter.matches(&point);
+        let path = |path: &str| PointFilter {
+            path: Some(path.into()),
+            ..PointFilter::default()
+        };
+        let labels = |labels: &[(&str, &str)]| PointFilter {
+            labels: labels
+                .iter()
+                .map(|(key, value)| ((*key).into(), (*value).into()))
+                .collect(),
+            ..PointFilter::default()
+        };
+        assert!(matches(PointFilter::default()));
+        for held in ["/home", "/home/selene/letter", "/etc"] {
+            assert!(matches(path(held)), "{held}");
+        }
+        for not_held in ["/", "/homes", "/snapshots/home", "home"] {
+            assert!(!matches(path(not_held)), "{not_held}");
+        }
+        assert!(matches(labels(&[("tape", "7"), ("why", "")])));
+        assert!(!matches(labels(&[("tape", "7"), ("why", "not")])));
+        assert!(!matches(labels(&[("new", "")])));
+        let of = |host: &str, set: &str| PointFilter {
+            host: Some(host.into()),
+            set: Some(set.into()),
+            ..PointFilter::default()
+        };
+        assert!(matches(of("moon", "home")));
+        assert!(!matches(of("moon", "work")) && !matches(of("sun", "home")));
+    }
+}

@@ -315,7 +315,7 @@ mod tests {
     use super::*;
     use crate::format::{Chunking, INDEX_PREFIX, prefix_of};
     use crate::seal::Compression;
-    use crate::store::{Fault, FaultPlan, MemoryStore, Moment, Recording, RequestKind, Store};
+    use crate::store::{Fault, FaultPlan, MemoryStore, Moment, Recording, RequestKind};
 
     /// Packs so small that a test fills many.
     const PACK_BYTES: u32 = 20_000;

@@ -32,8 +32,6 @@ pub enum SealedKind {
     RunFooter = 22,
     /// A pack's directory.
     PackDirectory = 32,
-    /// A pack's footer.
-    PackFooter = 33,
     /// A page of an index run's rows.
     Index = 48,
     /// An index run's footer and tables.
@@ -55,7 +53,6 @@ impl SealedKind {
             | Self::RunWarnings
             | Self::RunFooter
             | Self::PackDirectory
-            | Self::PackFooter
             | Self::IndexFooter => FOOTER_PLAIN_BYTES_MAX,
         }
     }
@@ -76,7 +73,6 @@ impl fmt::Display for SealedKind {
             Self::RunWarnings => "a run's list of warnings",
             Self::RunFooter => "a run's footer",
             Self::PackDirectory => "a pack's directory",
-            Self::PackFooter => "a pack's footer",
             Self::Index => "a page of an index run",
             Self::IndexFooter => "an index run's footer",
         })

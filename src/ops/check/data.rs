@@ -20,7 +20,11 @@ const THREADS_MAX: usize = 8;
 
 /// Verifies the frames of these packs, and gives the chunks in those that are damaged: what is lost, unless it has
 /// another location.
-pub(super) fn check(check: &Check<'_>, packs: &Packs, scope: &[PackId]) -> Result<HashSet<ChunkId>> {
+pub(super) fn check(
+    check: &Check<'_>,
+    packs: &Packs,
+    scope: &[PackId],
+) -> Result<HashSet<ChunkId>> {
     let bytes = scope.iter().filter_map(|pack| packs.length(pack)).sum();
     check.monitor.event(Event::Expected {
         files: scope.len() as u64,
@@ -28,7 +32,9 @@ pub(super) fn check(check: &Check<'_>, packs: &Packs, scope: &[PackId]) -> Resul
     });
     let lost = Mutex::new(HashSet::new());
     let next = AtomicUsize::new(0);
-    let threads = thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+    let threads = thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(THREADS_MAX);
     let work = || -> Result<()> {
         while let Some(pack) = scope.get(next.fetch_add(1, Ordering::Relaxed)) {
             check.go_on()?;
@@ -38,10 +44,12 @@ pub(super) fn check(check: &Check<'_>, packs: &Packs, scope: &[PackId]) -> Resul
     };
     thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().try_for_each(|worker| match worker.join() {
-            Ok(result) => result,
-            Err(panic) => std::panic::resume_unwind(panic),
-        })
+        workers
+            .into_iter()
+            .try_for_each(|worker| match worker.join() {
+                Ok(result) => result,
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
     })?;
     Ok(lost.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
@@ -81,8 +89,11 @@ fn windows(frames: &[PackFrame]) -> Vec<&[PackFrame]> {
     let mut windows = Vec::new();
     let mut rest = frames;
     while let Some(first) = rest.first() {
-        let bytes_to = |frame: &PackFrame| u64::from(frame.offset - first.offset) + u64::from(frame.length);
-        let count = rest.partition_point(|frame| bytes_to(frame) <= REQUEST_BYTES).max(1);
+        let bytes_to =
+            |frame: &PackFrame| u64::from(frame.offset - first.offset) + u64::from(frame.length);
+        let count = rest
+            .partition_point(|frame| bytes_to(frame) <= REQUEST_BYTES)
+            .max(1);
         let (window, after) = rest.split_at(count);
         windows.push(window);
         rest = after;
@@ -107,7 +118,12 @@ fn check_window(
         let verified = match &fetched {
             Ok(bytes) => {
                 let start = (frame.offset - first.offset) as usize;
-                verify(check, frame, &bytes[start..start + frame.length as usize], plain)
+                verify(
+                    check,
+                    frame,
+                    &bytes[start..start + frame.length as usize],
+                    plain,
+                )
             }
             Err(error) => Err(Error::new(error.kind(), error.to_string())),
         };
@@ -134,7 +150,11 @@ fn verify(check: &Check<'_>, frame: &PackFrame, sealed: &[u8], plain: &mut Vec<u
     if plain.len() != frame.plain_length as usize {
         return Err(Error::corrupt(
             "the frame",
-            format!("it has {} plain bytes, not {}", plain.len(), frame.plain_length),
+            format!(
+                "it has {} plain bytes, not {}",
+                plain.len(),
+                frame.plain_length
+            ),
         ));
     }
     for chunk in &frame.chunks {

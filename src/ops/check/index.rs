@@ -9,7 +9,8 @@ use super::Check;
 use super::packs::{Packs, Summary};
 use crate::base::{Error, Event, IndexId, PackId, Result};
 use crate::format::{
-    INDEX_PREFIX, IndexFooter, IndexRow, IndexSection, decode_packs, decode_rows, index_name, pack_name,
+    INDEX_PREFIX, IndexFooter, IndexRow, IndexSection, decode_packs, decode_rows, index_name,
+    pack_name,
 };
 
 /// Bytes that one request fetches of an index run's pages.
@@ -27,14 +28,22 @@ struct IndexRun {
 
 /// Checks every index run against the packs; `used` are those that points need. In a check of the `whole`
 /// repository, packs that no index run has are told of.
-pub(super) fn check(check: &Check<'_>, packs: &Packs, used: &BTreeSet<PackId>, whole: bool) -> Result<()> {
+pub(super) fn check(
+    check: &Check<'_>,
+    packs: &Packs,
+    used: &BTreeSet<PackId>,
+    whole: bool,
+) -> Result<()> {
     let mut indexed = BTreeSet::new();
     for listed in check.repository.store().list(INDEX_PREFIX, "")? {
         check.go_on()?;
         let Ok(id) = listed.name[INDEX_PREFIX.len()..].parse::<IndexId>() else {
             check.monitor.event(Event::Warning(
                 None,
-                &format!("{} is no index run's name: nothing will read it", listed.name),
+                &format!(
+                    "{} is no index run's name: nothing will read it",
+                    listed.name
+                ),
             ));
             continue;
         };
@@ -53,7 +62,10 @@ fn open(check: &Check<'_>, id: IndexId, listed_length: u64) -> Result<IndexRun> 
     let store = check.repository.store();
     let (mut tail, length) = store.get_tail(&name, TAIL_BYTES)?;
     if length != listed_length {
-        return Err(Error::corrupt(&name, format!("it has {length} bytes, and {listed_length} when it was listed")));
+        return Err(Error::corrupt(
+            &name,
+            format!("it has {length} bytes, and {listed_length} when it was listed"),
+        ));
     }
     let needed = IndexFooter::encoded_length(&tail, length)?;
     if needed > tail.len() as u64 {
@@ -77,11 +89,14 @@ fn check_run(
     let seal = check.repository.seal();
     let mut is_whole = true;
     each_page(check, run, IndexSection::Packs, |number, page| {
-        match page.and_then(|sealed| decode_packs(seal, &run.id, number, &sealed)) {
+        match decode_packs(seal, &run.id, number, page) {
             Ok(ids) => table.extend(ids),
             Err(error) => {
                 is_whole = false;
-                check.reporter.failed(&run.name, error.context(format_args!("page {number} of its packs")))?;
+                check.reporter.failed(
+                    &run.name,
+                    error.context(format_args!("page {number} of its packs")),
+                )?;
             }
         }
         Ok(())
@@ -89,17 +104,27 @@ fn check_run(
     let mut summaries: HashMap<u32, Summary> = HashMap::new();
     let mut last: Option<IndexRow> = None;
     each_page(check, run, IndexSection::Rows, |number, page| {
-        match page.and_then(|sealed| decode_rows(seal, &run.id, number, &sealed)) {
+        match decode_rows(seal, &run.id, number, page) {
             Ok(rows) => {
-                if rows.first().is_some_and(|first| last.as_ref() >= Some(first)) {
-                    check.reporter.damaged(&run.name, format!("page {number}: its rows do not follow those before"))?;
+                if rows
+                    .first()
+                    .is_some_and(|first| last.as_ref() >= Some(first))
+                {
+                    check.reporter.damaged(
+                        &run.name,
+                        format!("page {number}: its rows do not follow those before"),
+                    )?;
                 }
-                rows.iter().for_each(|row| summaries.entry(row.pack).or_default().add(row));
+                rows.iter()
+                    .for_each(|row| summaries.entry(row.pack).or_default().add(row));
                 last = rows.last().copied().or(last);
             }
             Err(error) => {
                 is_whole = false;
-                check.reporter.failed(&run.name, error.context(format_args!("page {number} of its rows")))?;
+                check.reporter.failed(
+                    &run.name,
+                    error.context(format_args!("page {number} of its rows")),
+                )?;
             }
         }
         Ok(())
@@ -114,7 +139,10 @@ fn check_run(
                 indexed.insert(*pack);
                 compare(check, packs, run, pack, summary, whole)?;
             }
-            None => check.reporter.damaged(&run.name, format!("it names pack {ordinal} of {}", table.len()))?,
+            None => check.reporter.damaged(
+                &run.name,
+                format!("it names pack {ordinal} of {}", table.len()),
+            )?,
         }
     }
     Ok(())
@@ -131,7 +159,9 @@ fn compare(
 ) -> Result<()> {
     if packs.length(pack).is_none() {
         return match whole {
-            true => check.reporter.missing(&pack_name(pack), format!("{} has chunks in it", run.name)),
+            true => check
+                .reporter
+                .missing(&pack_name(pack), format!("{} has chunks in it", run.name)),
             false => Ok(()),
         };
     }
@@ -172,12 +202,12 @@ fn tell_unindexed(
     Ok(())
 }
 
-/// Gives the sealed pages of a section, in order, each as bytes or as what kept them from being read.
+/// Gives the sealed pages of a section, in order.
 fn each_page(
     check: &Check<'_>,
     run: &IndexRun,
     section: IndexSection,
-    mut page: impl FnMut(u64, Result<Vec<u8>>) -> Result<()>,
+    mut page: impl FnMut(u64, &[u8]) -> Result<()>,
 ) -> Result<()> {
     let store = check.repository.store();
     let mut number = 0;
@@ -194,8 +224,10 @@ fn each_page(
         let bytes = store.get_range(&run.name, start..end)?;
         for number in number..=last {
             let range = run.footer.page_range(section, number);
-            let sealed = bytes[(range.start - start) as usize..(range.end - start) as usize].to_vec();
-            page(number, Ok(sealed))?;
+            page(
+                number,
+                &bytes[(range.start - start) as usize..(range.end - start) as usize],
+            )?;
         }
         number = last + 1;
     }

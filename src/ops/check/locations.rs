@@ -3,7 +3,7 @@
 //! The hint is held against the directory of its pack, without reading a chunk. Where that does not answer for the
 //! chunk, it is read as a mount would read it, from any location: only what that cannot get is lost.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::packs::Packs;
 use super::{Check, is_about_object};
@@ -19,6 +19,8 @@ pub(super) struct Locations<'a, 'b> {
     check: &'a Check<'a>,
     packs: &'b mut Packs,
     used: BTreeSet<PackId>,
+    /// Asks about these chunks alone, which lie in damaged frames; None for all.
+    only: Option<&'b HashSet<ChunkId>>,
     /// Chunks that had to be read: what is wrong with them, or nothing.
     verdicts: HashMap<ChunkId, Option<String>>,
 }
@@ -29,7 +31,21 @@ impl<'a, 'b> Locations<'a, 'b> {
             check,
             packs,
             used: BTreeSet::new(),
+            only: None,
             verdicts: HashMap::new(),
+        }
+    }
+
+    /// Answers for these chunks alone, which are to be had from another location than the one that was tried or not
+    /// at all. What else is wrong was told before.
+    pub(super) fn of_chunks(
+        check: &'a Check<'a>,
+        packs: &'b mut Packs,
+        only: &'b HashSet<ChunkId>,
+    ) -> Self {
+        Self {
+            only: Some(only),
+            ..Self::new(check, packs)
         }
     }
 
@@ -72,20 +88,18 @@ impl<'a, 'b> Locations<'a, 'b> {
         }
         match read_list(self.check, list) {
             Ok(extents) => self.problem_of_extents(&extents),
+            Err(_) if self.only.is_some() => Ok(None),
             Err(error) => told(error).map(Some),
         }
     }
 
     fn problem_of_chunk(&mut self, kind: SealedKind, place: &ChunkPlace) -> Result<Option<String>> {
-        let pack = place.hint.pack;
-        self.used.insert(pack);
-        if self.packs.has(self.check, kind, place)? == Some(true) {
+        let is_fine = match self.only {
+            Some(only) => !only.contains(&place.id),
+            None => self.is_where_it_should_be(kind, place)?,
+        };
+        if is_fine {
             return Ok(None);
-        }
-        if self.packs.length(&pack).is_none() {
-            self.check
-                .reporter
-                .missing(&pack_name(&pack), "files have chunks in it")?;
         }
         if let Some(verdict) = self.verdicts.get(&place.id) {
             return Ok(verdict.clone());
@@ -99,10 +113,25 @@ impl<'a, 'b> Locations<'a, 'b> {
         }
         Ok(verdict)
     }
+
+    /// Does the pack of the hint say that it has the chunk at that place? That a pack is missing is told.
+    fn is_where_it_should_be(&mut self, kind: SealedKind, place: &ChunkPlace) -> Result<bool> {
+        let pack = place.hint.pack;
+        self.used.insert(pack);
+        match self.packs.has(self.check, kind, place)? {
+            Some(has) => Ok(has),
+            None if self.packs.length(&pack).is_none() => self
+                .check
+                .reporter
+                .missing(&pack_name(&pack), "files have chunks in it")
+                .map(|()| false),
+            None => Ok(false),
+        }
+    }
 }
 
 /// Reads a chunk as a mount would.
-pub(super) fn read_chunk(check: &Check<'_>, kind: SealedKind, place: &ChunkPlace) -> Result<()> {
+fn read_chunk(check: &Check<'_>, kind: SealedKind, place: &ChunkPlace) -> Result<()> {
     match kind {
         SealedKind::ExtentList => check.fetcher.extent_list(place).map(drop),
         _ => check.fetcher.chunk(place).map(drop),
@@ -110,7 +139,7 @@ pub(super) fn read_chunk(check: &Check<'_>, kind: SealedKind, place: &ChunkPlace
 }
 
 /// Reads an extent list as a mount would.
-pub(super) fn read_list(check: &Check<'_>, list: &ExtentList) -> Result<Vec<Extent>> {
+fn read_list(check: &Check<'_>, list: &ExtentList) -> Result<Vec<Extent>> {
     let bytes = check.fetcher.extent_list(&list.chunk)?;
     decode_extents(&bytes, list.span)
 }

@@ -17,6 +17,7 @@ mod packs;
 mod points;
 mod records;
 mod report;
+mod run_object;
 mod runs;
 
 use std::collections::BTreeMap;
@@ -27,12 +28,11 @@ use crate::fetch::Fetcher;
 use crate::format::Point;
 use crate::repo::Repository;
 
-use self::costs::Costs;
 use self::locations::Locations;
 use self::packs::Packs;
 
-pub use self::report::{CheckReport, Finding, ObjectState};
 use self::report::Reporter;
+pub use self::report::{CheckReport, Finding, ObjectState};
 
 /// What to check, and how far.
 #[derive(Debug, Clone, Default)]
@@ -74,7 +74,7 @@ pub fn check(
     let points = points::check(&check, options.points.as_deref())?;
     let runs = points_of_runs(&points);
     let mut packs = Packs::list(&check)?;
-    let mut used = runs::check_all(&check, &runs, &mut Locations::new(&check, &mut packs))?;
+    let mut used = runs::check_all(&check, &runs, Locations::new(&check, &mut packs))?;
     let scope = match options.points {
         Some(_) => {
             used.retain(|pack| packs.length(pack).is_some());
@@ -86,7 +86,10 @@ pub fn check(
     index::check(&check, &packs, &used, options.points.is_none())?;
     if options.read_data {
         let lost = data::check(&check, &packs, &scope)?;
-        costs::of_lost_chunks(&check, &runs, &lost)?;
+        if !lost.is_empty() {
+            let locations = Locations::of_chunks(&check, &mut packs, &lost);
+            costs::of_lost_chunks(&check, &runs, locations)?;
+        }
     }
     Ok(check.reporter.finish())
 }
@@ -108,7 +111,10 @@ impl Check<'_> {
     /// Interrupted, if the monitor says so.
     fn go_on(&self) -> Result<()> {
         if self.monitor.is_interrupted() {
-            return Err(Error::new(ErrorKind::Interrupted, "the check was interrupted"));
+            return Err(Error::new(
+                ErrorKind::Interrupted,
+                "the check was interrupted",
+            ));
         }
         Ok(())
     }

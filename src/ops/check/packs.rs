@@ -45,7 +45,12 @@ impl Summary {
     pub(super) fn add(&mut self, row: &IndexRow) {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&row.prefix);
-        for number in [row.frame_offset, row.frame_length, row.offset_in_frame, row.length] {
+        for number in [
+            row.frame_offset,
+            row.frame_length,
+            row.offset_in_frame,
+            row.length,
+        ] {
             hasher.update(&number.to_le_bytes());
         }
         let mut half = [0; 16];
@@ -55,7 +60,8 @@ impl Summary {
     }
 
     fn of(directory: &PackDirectory) -> Self {
-        let mut locations: Vec<IndexRow> = directory.frames().iter().flat_map(locations_of).collect();
+        let mut locations: Vec<IndexRow> =
+            directory.frames().iter().flat_map(locations_of).collect();
         // An index has a location once, though a frame may hold a chunk's name twice.
         locations.sort_unstable();
         locations.dedup();
@@ -81,7 +87,11 @@ impl Packs {
     pub(super) fn list(check: &Check<'_>) -> Result<Self> {
         let mut lengths = BTreeMap::new();
         for listed in check.repository.store().list(PACKS_PREFIX, "")? {
-            let id = listed.name.rsplit('/').next().and_then(|id| id.parse::<PackId>().ok());
+            let id = listed
+                .name
+                .rsplit('/')
+                .next()
+                .and_then(|id| id.parse::<PackId>().ok());
             match id.filter(|id| pack_name(id) == listed.name) {
                 Some(id) => {
                     lengths.insert(id, listed.length);
@@ -123,7 +133,12 @@ impl Packs {
 
     /// Does the directory of the hint's pack have this chunk at this place? None if that cannot be told: the pack is
     /// missing, or its directory damaged, which is told of.
-    pub(super) fn has(&mut self, check: &Check<'_>, kind: SealedKind, place: &ChunkPlace) -> Result<Option<bool>> {
+    pub(super) fn has(
+        &mut self,
+        check: &Check<'_>,
+        kind: SealedKind,
+        place: &ChunkPlace,
+    ) -> Result<Option<bool>> {
         let hint = &place.hint;
         let Some(directory) = self.directory(check, &hint.pack)? else {
             return Ok(None);
@@ -136,7 +151,9 @@ impl Packs {
             .filter(|frame| frame.kind == kind && frame.length == hint.frame_length);
         Ok(Some(frame.is_some_and(|frame| {
             frame.chunks.iter().any(|chunk| {
-                chunk.id == place.id && chunk.offset == hint.offset_in_frame && chunk.length == place.length
+                chunk.id == place.id
+                    && chunk.offset == hint.offset_in_frame
+                    && chunk.length == place.length
             })
         })))
     }
@@ -146,8 +163,14 @@ impl Packs {
         for pack in scope {
             check.go_on()?;
             if let Some(directory) = self.directory(check, pack)? {
-                let chunks: usize = directory.frames().iter().map(|frame| frame.chunks.len()).sum();
-                check.reporter.count(|report| report.chunks += chunks as u64);
+                let chunks: usize = directory
+                    .frames()
+                    .iter()
+                    .map(|frame| frame.chunks.len())
+                    .sum();
+                check
+                    .reporter
+                    .count(|report| report.chunks += chunks as u64);
                 self.summaries.insert(*pack, Summary::of(&directory));
             }
             check.reporter.count(|report| report.packs += 1);
@@ -156,7 +179,11 @@ impl Packs {
     }
 
     /// A pack's directory; None if the pack is missing or its directory damaged, which is told of once.
-    fn directory(&mut self, check: &Check<'_>, pack: &PackId) -> Result<Option<Arc<PackDirectory>>> {
+    fn directory(
+        &mut self,
+        check: &Check<'_>,
+        pack: &PackId,
+    ) -> Result<Option<Arc<PackDirectory>>> {
         let (Some(length), false) = (self.length(pack), self.is_unreadable(pack)) else {
             return Ok(None);
         };
@@ -179,7 +206,11 @@ impl Packs {
 }
 
 /// Reads the directory of a pack that was listed with `length` bytes.
-pub(super) fn read_directory(repository: &Repository, pack: &PackId, length: u64) -> Result<PackDirectory> {
+pub(super) fn read_directory(
+    repository: &Repository,
+    pack: &PackId,
+    length: u64,
+) -> Result<PackDirectory> {
     let name = pack_name(pack);
     let store = repository.store();
     let (mut tail, found_length) = store.get_tail(&name, TAIL_BYTES)?;

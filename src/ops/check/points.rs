@@ -27,11 +27,17 @@ pub(super) fn check(check: &Check<'_>, only: Option<&[PointId]>) -> Result<Vec<A
         .map(|point| (point.id, point))
         .collect();
     let unreadable: BTreeSet<PointId> = catalogue.damaged().map(|(id, _)| *id).collect();
-    let wanted: Vec<_> = all.values().filter(|point| is_wanted(&point.id)).cloned().collect();
+    let wanted: Vec<_> = all
+        .values()
+        .filter(|point| is_wanted(&point.id))
+        .cloned()
+        .collect();
     for point in &wanted {
         check_chain(check, point, &all, &unreadable)?;
     }
-    check.reporter.count(|report| report.points = wanted.len() as u64);
+    check
+        .reporter
+        .count(|report| report.points = wanted.len() as u64);
     Ok(wanted)
 }
 
@@ -71,7 +77,10 @@ fn check_chain(
     if parent.lineage != point.lineage[1..] {
         check.reporter.damaged(
             &point_name(&point.id),
-            format!("its chain does not go on as that of its parent {} does", parent.id),
+            format!(
+                "its chain does not go on as that of its parent {} does",
+                parent.id
+            ),
         )?;
     }
     if parent.host != point.host || parent.set != point.set {

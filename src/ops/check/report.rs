@@ -61,7 +61,10 @@ pub struct CheckReport {
 impl CheckReport {
     /// Was nothing found?
     pub fn is_clean(&self) -> bool {
-        self.objects_damaged == 0 && self.objects_missing == 0 && self.paths_lost == 0 && self.parts_lost == 0
+        self.objects_damaged == 0
+            && self.objects_missing == 0
+            && self.paths_lost == 0
+            && self.parts_lost == 0
     }
 }
 

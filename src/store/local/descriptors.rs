@@ -54,11 +54,13 @@ impl Descriptors {
         }
     }
 
-    /// The file of the object `name`, which lies at `path`.
+    /// The file of the object `name`, if it is open.
+    pub(super) fn get(&self, name: &str) -> Option<Arc<OpenFile>> {
+        self.lock().get(name).cloned()
+    }
+
+    /// Opens the file of the object `name`, which lies at `path`.
     pub(super) fn open(&self, name: &str, path: &Path) -> io::Result<Arc<OpenFile>> {
-        if let Some(open) = self.lock().get(name) {
-            return Ok(Arc::clone(open));
-        }
         let file = File::open(path)?;
         let metadata = file.metadata()?;
         if metadata.is_dir() {

@@ -21,7 +21,7 @@ use rustix::fs::{CWD, RenameFlags};
 
 use crate::base::{Error, ErrorKind, Result};
 
-use self::descriptors::Descriptors;
+use self::descriptors::{Descriptors, OpenFile};
 use self::directory::{list_files, make_directories, sync_directory};
 use self::temporaries::{Temporaries, Temporary};
 use super::name::{check_listing, check_name, check_whole, range_error, range_length};
@@ -102,6 +102,17 @@ impl LocalStore {
         Ok(self.root.join(name))
     }
 
+    /// An object's file, opened now or before.
+    fn open_file(&self, name: &str) -> Result<Arc<OpenFile>> {
+        if let Some(open) = self.descriptors.get(name) {
+            return Ok(open);
+        }
+        let path = self.path(name)?;
+        self.descriptors
+            .open(name, &path)
+            .map_err(|error| read_error(name, error))
+    }
+
     fn temporary(&self) -> Result<Temporary> {
         let mut claimed = self
             .temporaries
@@ -145,9 +156,8 @@ impl Store for LocalStore {
 
     fn get_range(&self, name: &str, range: Range<u64>) -> Result<Vec<u8>> {
         let length = range_length(name, &range)?;
-        let path = self.path(name)?;
         let failed = |error| read_error(name, error);
-        let open = self.descriptors.open(name, &path).map_err(failed)?;
+        let open = self.open_file(name)?;
         if range.end > open.length {
             return Err(range_error(name, &range, open.length));
         }
@@ -159,9 +169,8 @@ impl Store for LocalStore {
     }
 
     fn get_tail(&self, name: &str, length: u64) -> Result<(Vec<u8>, u64)> {
-        let path = self.path(name)?;
         let failed = |error| read_error(name, error);
-        let open = self.descriptors.open(name, &path).map_err(failed)?;
+        let open = self.open_file(name)?;
         let start = open.length.saturating_sub(length);
         let tail = usize::try_from(open.length - start).unwrap_or(usize::MAX);
         let bytes = open.read(start, tail).map_err(failed)?;
