@@ -1,0 +1,12 @@
+//! Real mounts of the real binary: what they show, what calls on them answer, how they come and go, and who may look.
+//!
+//! Needs root, FUSE, and strace, rsync, acl and util-linux; a test that lacks one of them fails and says so.
+
+mod commands;
+mod errno;
+mod machine;
+mod permissions;
+mod shown;
+
+#[path = "../support/snapshot.rs"]
+mod snapshot;
