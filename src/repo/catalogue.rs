@@ -38,14 +38,30 @@ pub fn commit(repository: &Repository, point: &Point) -> Result<()> {
         .put_new(&point_name(&point.id), Body::Bytes(&[&bytes]))
 }
 
-/// An id for a point that is committed at `seconds` since 1970.
+/// Ids of one second are drawn from this part of what is left above the newest, so that it lasts for many points.
+const SAME_SECOND_SHARE: u32 = 16;
+
+/// An id for a point that is committed at `seconds` since 1970. It sorts after `newest`, the newest that is known, if
+/// that is of the same second: several backups a second are in order too.
 ///
 /// # Errors
 /// Failed, if the system has no randomness to give.
-pub fn new_point_id(seconds: i64) -> Result<PointId> {
-    Ok(PointId {
-        seconds,
-        random: u32::from_le_bytes(random_bytes()?),
+pub fn new_point_id(seconds: i64, newest: Option<&PointId>) -> Result<PointId> {
+    let random = u32::from_le_bytes(random_bytes()?);
+    let same_second = newest.filter(|newest| newest.seconds == seconds);
+    Ok(match same_second.map(|newest| newest.random) {
+        None => PointId { seconds, random },
+        Some(u32::MAX) => PointId {
+            seconds: seconds + 1,
+            random,
+        },
+        Some(taken) => {
+            let left = u32::MAX - taken;
+            PointId {
+                seconds,
+                random: taken + 1 + random % left.div_ceil(SAME_SECOND_SHARE),
+            }
+        }
     })
 }
 
@@ -252,6 +268,22 @@ mod tests {
 
     fn ids(points: &[Arc<Point>]) -> Vec<i64> {
         points.iter().map(|point| point.id.seconds).collect()
+    }
+
+    #[test]
+    fn ids_of_one_second_rise_until_the_second_is_full() {
+        let mut newest = new_point_id(7, None).unwrap();
+        for _ in 0..100 {
+            let next = new_point_id(7, Some(&newest)).unwrap();
+            assert!(next > newest && next.seconds == 7);
+            newest = next;
+        }
+        let full = PointId {
+            seconds: 7,
+            random: u32::MAX,
+        };
+        assert_eq!(new_point_id(7, Some(&full)).unwrap().seconds, 8);
+        assert_eq!(new_point_id(9, Some(&full)).unwrap().seconds, 9);
     }
 
     #[test]
