@@ -38,7 +38,10 @@ impl Source {
 
     /// How many lines come before the module of tests.
     fn code_lines(&self) -> usize {
-        if self.path.file_name().is_some_and(|name| name == "tests.rs") {
+        let is_test = |part: std::path::Component<'_>| {
+            part.as_os_str() == "tests" || part.as_os_str() == "tests.rs"
+        };
+        if self.path.components().any(is_test) {
             return 0;
         }
         let lines: Vec<&str> = self.text.lines().collect();

@@ -3,7 +3,7 @@
 use super::*;
 use crate::base::{ErrorKind, PackId};
 use crate::format::{Hint, pack_name, run_name};
-use crate::repo::InitOptions;
+use crate::repo::{FrameChunk, InitOptions, PackWriter};
 use crate::seal::Compression;
 use crate::store::{Body, MemoryStore, Recording, Store};
 
@@ -183,4 +183,92 @@ fn memory_stays_within_its_limit() {
         bench.fetcher.chunk(place).unwrap();
         assert!(bench.fetcher.counters().cached_bytes <= 1 << 20);
     }
+}
+
+/// Uploads a chunk in a frame and a pack of its own, though the repository may have it.
+fn upload(bench: &Bench, plain: &[u8]) -> ChunkPlace {
+    let repository = bench.fetcher.repository();
+    let mut sealed = Vec::new();
+    let seal = repository.seal();
+    seal.seal(SealedKind::Data, b"", plain, Compression::Off, &mut sealed)
+        .unwrap();
+    let chunk = FrameChunk {
+        id: seal.chunk_id(plain),
+        offset: 0,
+        length: plain.len() as u32,
+    };
+    let writer = PackWriter::create(Arc::clone(repository), true).unwrap();
+    let places = writer
+        .add_frame(SealedKind::Data, &sealed, plain.len() as u32, &[chunk])
+        .unwrap();
+    writer.finish().unwrap();
+    places[0]
+}
+
+#[test]
+fn a_chunk_that_is_damaged_or_gone_is_read_from_where_else_it_is() {
+    let bench = Bench::new();
+    let plain = vec![7; 3000];
+    let (first, second) = (upload(&bench, &plain), upload(&bench, &plain));
+    assert_ne!(first.hint.pack, second.hint.pack);
+    let name = pack_name(&first.hint.pack);
+    let mut bytes = bench.memory.get(&name).unwrap();
+    bytes[first.hint.frame_offset as usize + 100] ^= 1;
+    bench.memory.damage(&name, &bytes);
+    assert_eq!(*bench.fetcher.chunk(&first).unwrap(), plain[..]);
+    assert_eq!(
+        *bench.fetcher.chunks(&[first, second]).unwrap()[0],
+        plain[..]
+    );
+    bench.memory.lose(&name);
+    assert_eq!(*bench.fetcher.chunk(&first).unwrap(), plain[..]);
+    bench.memory.lose(&pack_name(&second.hint.pack));
+    let fresh = Fetcher::new(Arc::clone(bench.fetcher.repository()), 1 << 20);
+    assert_eq!(fresh.chunk(&first).unwrap_err().kind(), ErrorKind::Missing);
+}
+
+#[test]
+fn a_location_that_came_after_the_index_was_opened_is_found_before_a_chunk_is_called_missing() {
+    let bench = Bench::new();
+    let plain = vec![7; 3000];
+    let first = upload(&bench, &plain);
+    bench.memory.lose(&pack_name(&first.hint.pack));
+    assert!(bench.fetcher.chunk(&first).is_err());
+    upload(&bench, &plain);
+    assert_eq!(*bench.fetcher.chunk(&first).unwrap(), plain[..]);
+}
+
+#[test]
+fn a_lie_in_the_index_is_no_content() {
+    let bench = Bench::new();
+    let (good, other) = (upload(&bench, &[1; 2000]), upload(&bench, &[2; 2000]));
+    let lie = ChunkPlace {
+        hint: other.hint,
+        ..good
+    };
+    // The hint leads to another chunk's bytes; the index knows the right ones.
+    assert_eq!(*bench.fetcher.chunk(&lie).unwrap(), [1; 2000]);
+}
+
+#[test]
+fn threads_that_read_all_over_get_their_own_bytes() {
+    let bench = Bench::new();
+    // More than memory holds, so that frames come and go.
+    let plains: Vec<Vec<u8>> = (0..40).map(|number| vec![number; 60 << 10]).collect();
+    let places = bench.pack(1, &plains, 0);
+    std::thread::scope(|scope| {
+        for thread in 0..4_usize {
+            let (fetcher, places, plains) = (&bench.fetcher, &places, &plains);
+            scope.spawn(move || {
+                for step in 0..300 {
+                    let number = (step * 7 + thread * 3) % places.len();
+                    let pair = [places[number], places[(number + 1) % places.len()]];
+                    let chunks = fetcher.chunks(&pair).unwrap();
+                    assert_eq!(*chunks[0], plains[number][..]);
+                    assert_eq!(*fetcher.chunk(&pair[1]).unwrap(), *chunks[1]);
+                }
+            });
+        }
+    });
+    assert!(bench.fetcher.counters().cached_bytes <= 1 << 20);
 }

@@ -17,6 +17,8 @@ pub struct Standing {
     pub set: String,
     /// One more than the set's latest.
     pub sequence: u64,
+    /// The newest point of all by its id, which the new one's sorts after.
+    pub newest: Option<PointId>,
     /// The set's latest point, or the one that was asked for: what is unchanged, carried, and of which origin.
     pub reference: Option<Arc<Point>>,
     /// What the new point's chain goes on from, which decides what is recorded; None for a full one.
@@ -87,6 +89,7 @@ pub fn stand(
         kind,
         set,
         sequence,
+        newest: points.last().map(|point| point.id),
         reference,
         base,
     })

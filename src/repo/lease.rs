@@ -49,39 +49,28 @@ impl Lease {
         interval: Duration,
     ) -> Result<Self> {
         repository.check_writable()?;
-        let now = Timestamp::now();
-        let record = LeaseRecord {
-            id: LeaseId(random_bytes()?),
-            features: Features::default(),
-            kind: LeaseKind::Backup,
-            host: host(),
-            process: std::process::id(),
-            parent,
-            began: now,
-            refreshed: now,
-            replaces: None,
-        };
+        let record = first_record(parent)?;
         let held = Arc::new(Held {
             repository: Arc::clone(repository),
             current: Mutex::new(record.clone()),
         });
         held.put(&record)?;
         let (stop, stopped) = channel();
-        let for_thread = Arc::clone(&held);
         let mut lease = Self {
-            held,
+            held: Arc::clone(&held),
             stop: Some(stop),
             thread: None,
         };
+        let refresh = move || {
+            while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+                if let Err(error) = held.refresh() {
+                    log::warn!("cannot refresh the lease: {error}");
+                }
+            }
+        };
         let thread = std::thread::Builder::new()
             .name("lease".to_owned())
-            .spawn(move || {
-                while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-                    if let Err(error) = for_thread.refresh() {
-                        log::warn!("cannot refresh the lease: {error}");
-                    }
-                }
-            })
+            .spawn(refresh)
             .map_err(|error| Error::io("start a thread", error))?;
         lease.thread = Some(thread);
         Ok(lease)
@@ -157,6 +146,22 @@ pub fn leases(repository: &Repository) -> Result<Vec<LeaseRecord>> {
         }
     }
     Ok(leases)
+}
+
+/// The lease of a backup that begins now, in this process.
+fn first_record(parent: Option<PointId>) -> Result<LeaseRecord> {
+    let now = Timestamp::now();
+    Ok(LeaseRecord {
+        id: LeaseId(random_bytes()?),
+        features: Features::default(),
+        kind: LeaseKind::Backup,
+        host: host(),
+        process: std::process::id(),
+        parent,
+        began: now,
+        refreshed: now,
+        replaces: None,
+    })
 }
 
 /// The host's name, for whoever wonders whose lease it is.

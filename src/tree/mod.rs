@@ -15,22 +15,24 @@ mod node;
 mod numbers;
 mod points;
 mod remembered;
+mod resolve;
+mod root;
 mod views;
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::base::{Error, ErrorKind, Key, PointId, Result, Row, Timestamp};
+use crate::base::{Error, ErrorKind, PointId, Result, Timestamp};
 use crate::fetch::Fetcher;
-use crate::format::{Metadata, Point, Section};
-use crate::manifest::Found;
-use crate::repo::{Catalogue, PointFilter, read_point};
+use crate::repo::PointFilter;
 
 use file::{ExtentLists, File};
 use listing::{Listing, Stop};
-use node::{Node, PointNumber, point_root_inode};
-use points::{OpenPoint, Points};
+use node::Node;
+use points::Points;
 use remembered::Remembered;
-use views::{ShownPoint, Views};
+use resolve::Directory;
+use root::Root;
+use views::Views;
 
 pub use attributes::{Attributes, DirectoryEntry, Lifetime};
 pub use content::SeekFor;
@@ -80,29 +82,6 @@ pub struct Tree {
     extent_lists: ExtentLists,
 }
 
-/// What is at the root.
-enum Root {
-    Point(PointNumber),
-    Views(Box<RootViews>),
-}
-
-struct RootViews {
-    filter: PointFilter,
-    catalogue: Mutex<Catalogue>,
-    /// A picture that is replaced, never changed: readers take the one that is there.
-    current: RwLock<Arc<Views>>,
-    /// The points of the picture, oldest first. Locked for as long as a poll takes.
-    shown: Mutex<Vec<ShownPoint>>,
-}
-
-/// A directory of a point.
-struct Directory {
-    point: Arc<OpenPoint>,
-    key: Key,
-    metadata: Metadata,
-    attributes: Attributes,
-}
-
 impl Tree {
     /// A tree of the fetcher's repository.
     ///
@@ -111,21 +90,7 @@ impl Tree {
     pub fn open(fetcher: Arc<Fetcher>, numbers: Numbers, options: TreeOptions) -> Result<Self> {
         let repository = Arc::clone(fetcher.repository());
         let points = Points::new(fetcher, numbers);
-        let root = match options.point {
-            Some(id) => {
-                let point = Arc::new(read_point(&repository, id)?);
-                let numbered = points.add(&[point], |_| true)?;
-                let (_, number) = numbered.first().expect("the point is shown");
-                Root::Point(*number)
-            }
-            None => {
-                let catalogue = Catalogue::load(&repository)?;
-                let views = RootViews::new(options, catalogue);
-                let known = lock(&views.catalogue).points();
-                views.take_in(&points, &known)?;
-                Root::Views(Box::new(views))
-            }
-        };
+        let root = Root::open(&repository, &points, options)?;
         Ok(Self {
             points,
             root,
@@ -300,11 +265,7 @@ impl Tree {
         let Root::Views(views) = &self.root else {
             return Ok(Changes::default());
         };
-        let new = lock(&views.catalogue).refresh(self.points.fetcher().repository())?;
-        if new.is_empty() {
-            return Ok(Changes::default());
-        }
-        views.take_in(&self.points, &new)
+        views.poll(self.points.fetcher().repository(), &self.points)
     }
 
     /// Is one point at the root? Then nothing ever changes, and no directory is shared with another point.
@@ -337,187 +298,6 @@ impl Tree {
             Root::Views(views) => Some(views.current()),
         }
     }
-
-    /// The views and the directory's number in them, if it is a directory of theirs.
-    fn view_directory(&self, node: NodeId) -> Result<Option<(Arc<Views>, u64)>> {
-        let number = match node.decode()? {
-            Node::Root => 0,
-            Node::ViewDirectory(number) => number,
-            _ => return Ok(None),
-        };
-        match self.views() {
-            Some(views) => Ok(Some((views, number))),
-            None if node == NodeId::ROOT => Ok(None),
-            None => Err(no_node(node)),
-        }
-    }
-
-    /// The attributes of what was found, and note of it: it is likely to be asked about next.
-    fn take_note(&self, point: &Arc<OpenPoint>, found: Found) -> Result<Attributes> {
-        let attributes = self.points.attributes(point, &found)?;
-        if attributes.node.is_directory() {
-            self.remember_directory(Directory {
-                point: Arc::clone(point),
-                key: found.key,
-                metadata: found.entry.metadata,
-                attributes,
-            });
-        } else {
-            self.remember_file(attributes.node, File::new(found.key, *found.entry));
-        }
-        Ok(attributes)
-    }
-
-    fn directory(&self, node: NodeId) -> Result<Arc<Directory>> {
-        if let Some(directory) = self.directories.get(&node) {
-            return Ok(directory);
-        }
-        let directory = match node.decode()? {
-            Node::Directory { point, place, row } => self.inner_directory(node, point, place, row),
-            Node::PointRoot(point) => self.root_directory(node, point),
-            Node::Root => match self.root {
-                Root::Point(point) => self.root_directory(node, point),
-                Root::Views(_) => Err(no_node(node)),
-            },
-            Node::File { .. } | Node::ViewSymlink { .. } | Node::ViewDirectory(_) => {
-                Err(no_node(node))
-            }
-        }?;
-        Ok(self.remember_directory(directory))
-    }
-
-    fn inner_directory(
-        &self,
-        node: NodeId,
-        point: PointNumber,
-        place: usize,
-        row: Row,
-    ) -> Result<Directory> {
-        let point = self.points.open(point)?;
-        let found = (place < point.chain.runs().len())
-            .then(|| point.chain.row(place, Section::Directories, row))
-            .transpose()?
-            .flatten()
-            .ok_or_else(|| no_node(node))?;
-        let inode = self.points.directory_inode(found.origin)?;
-        Ok(Directory {
-            attributes: Attributes::of_entry(node, inode, &found.entry.metadata),
-            metadata: found.entry.metadata,
-            key: found.key,
-            point,
-        })
-    }
-
-    /// A point's root, which shares its inode with no other.
-    fn root_directory(&self, node: NodeId, number: PointNumber) -> Result<Directory> {
-        let point = self.points.open(number)?;
-        let found = point.chain.lookup(&Key::root())?.ok_or_else(|| {
-            Error::corrupt(
-                format_args!("point {}", point.id),
-                "it has no root directory",
-            )
-        })?;
-        let (inode, lifetime) = match node {
-            NodeId::ROOT => (node.0, Lifetime::Forever),
-            _ => (point_root_inode(number), Lifetime::Short),
-        };
-        Ok(Directory {
-            attributes: Attributes {
-                lifetime,
-                ..Attributes::of_entry(node, inode, &found.entry.metadata)
-            },
-            metadata: found.entry.metadata,
-            key: found.key,
-            point,
-        })
-    }
-
-    fn remember_directory(&self, directory: Directory) -> Arc<Directory> {
-        let directory = Arc::new(directory);
-        let (node, weight) = (directory.attributes.node, directory.weight());
-        self.directories
-            .insert(node, Arc::clone(&directory), weight);
-        directory
-    }
-
-    fn file(&self, node: NodeId) -> Result<Arc<File>> {
-        if let Some(file) = self.files.get(&node) {
-            return Ok(file);
-        }
-        let Node::File { run, row } = node.decode()? else {
-            return Err(no_node(node));
-        };
-        let (key, entry) = self.points.entry_of_origin(run, row)?;
-        Ok(self.remember_file(node, File::new(key, *entry)))
-    }
-
-    fn remember_file(&self, node: NodeId, file: File) -> Arc<File> {
-        let file = Arc::new(file);
-        self.files.insert(node, Arc::clone(&file), file.weight());
-        file
-    }
-
-    /// None for a node of the views, which have no metadata of their own.
-    fn with_metadata<T>(
-        &self,
-        node: NodeId,
-        work: impl FnOnce(&Metadata) -> T,
-    ) -> Result<Option<T>> {
-        match node.decode()? {
-            Node::File { .. } => return Ok(Some(work(&self.file(node)?.metadata))),
-            Node::Directory { .. } | Node::PointRoot(_) => {}
-            Node::Root if matches!(self.root, Root::Point(_)) => {}
-            Node::Root | Node::ViewSymlink { .. } | Node::ViewDirectory(_) => {
-                return self.attributes(node).map(|_| None);
-            }
-        }
-        Ok(Some(work(&self.directory(node)?.metadata)))
-    }
-}
-
-impl RootViews {
-    fn new(options: TreeOptions, catalogue: Catalogue) -> Self {
-        Self {
-            filter: options.filter,
-            catalogue: Mutex::new(catalogue),
-            current: RwLock::new(Arc::new(Views::empty(options.owner))),
-            shown: Mutex::default(),
-        }
-    }
-
-    fn current(&self) -> Arc<Views> {
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Shows points that are new, and says what changed.
-    fn take_in(&self, points: &Points, new: &[Arc<Point>]) -> Result<Changes> {
-        let mut shown = lock(&self.shown);
-        let numbered = points.add(new, |point| self.filter.matches(point))?;
-        shown.extend(
-            numbered
-                .iter()
-                .map(|(point, number)| ShownPoint::of(point, *number)),
-        );
-        shown.sort_by_key(|point| point.id);
-        let before = self.current();
-        let after = Arc::new(before.with_points(&shown));
-        let changes = after.changes_since(&before);
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = after;
-        Ok(changes)
-    }
-}
-
-impl Directory {
-    /// Memory that it takes, in bytes.
-    fn weight(&self) -> u64 {
-        let xattrs: usize = self
-            .metadata
-            .xattrs
-            .iter()
-            .map(|xattr| size_of_val(xattr) + xattr.name.len() + xattr.value.len())
-            .sum();
-        (size_of::<Self>() + self.key.as_bytes().len() + xattrs) as u64
-    }
 }
 
 fn birth_time(time: Timestamp) -> Vec<u8> {
@@ -532,6 +312,6 @@ fn no_node(node: NodeId) -> Error {
 }
 
 /// Locks what a panicking thread may have left: all that these locks guard is whole between any two statements.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use lru::LruCache;
 
@@ -16,6 +16,7 @@ use crate::format::{Entry, KeyedRecord, Point, Record, RunReference, Section};
 use crate::manifest::{Chain, Found, Run};
 
 use super::attributes::Attributes;
+use super::lock;
 use super::node::{NodeId, PointNumber, RunNumber, directory_inode};
 use super::numbers::Numbers;
 
@@ -253,9 +254,4 @@ fn holdings(reference: &RunReference) -> impl Iterator<Item = RunId> {
             .copied()
             .filter(|origin| *origin != reference.id),
     )
-}
-
-/// Locks what a panicking thread may have left: all that these locks guard is whole between any two statements.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -34,6 +34,9 @@ const FEATURE_BYTES_MAX: usize = 256;
 /// Features of one class.
 const FEATURES_MAX: usize = 1024;
 
+/// Rows of one section: node ids have 38 bits for one.
+const ROWS_MAX: u64 = 1 << 38;
+
 /// Parts of one index or one filter: enough for 30 billion keys.
 const PARTS_MAX: usize = 1 << 20;
 
@@ -243,6 +246,7 @@ fn is_sound(sequence: &SequenceAt, end: u64) -> bool {
     starts_at_its_start
         && lies_before(sequence.offset, sequence.length, end)
         && sequence.blocks <= sequence.rows
+        && sequence.rows <= ROWS_MAX
         && sequence.index.iter().all(|part| {
             part.first_row.0 < sequence.rows
                 && part.first_block < sequence.blocks
@@ -390,7 +394,8 @@ mod tests {
 
     #[test]
     fn sequences_that_contradict_themselves_are_refused() {
-        let lies: [fn(&mut SequenceAt); 8] = [
+        let lies: [fn(&mut SequenceAt); 9] = [
+            |sequence| sequence.rows = u64::MAX,
             |sequence| sequence.rows = 2000,
             |sequence| sequence.blocks = 20,
             |sequence| sequence.blocks = 4000,

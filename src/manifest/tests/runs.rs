@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::base::{ErrorKind, Origin, Row};
-use crate::format::run::{Counts, Owner, Owners, RUN_TRAILER_BYTES, decode_run_trailer};
+use crate::format::run::{
+    Counts, Filter, Owner, Owners, RUN_TRAILER_BYTES, Sequence, decode_run_trailer, filter_hash,
+};
 
 #[test]
 fn records_come_back_by_key_by_row_and_in_order() {
@@ -232,6 +234,7 @@ fn a_run_with_index_parts_and_filter_parts_beyond_one_and_a_file_to_spill_to() {
     });
     assert!(reference.length > 20 << 20);
     let run = bench.open(&reference);
+    assert_eq!(run.pieces.footer.sequence(Sequence::Files).index.len(), 2);
     let records = all(run.records(Section::Files, b"")).unwrap();
     assert_eq!(records.len(), keys.len());
     for (number, key) in keys.iter().enumerate() {
@@ -256,10 +259,10 @@ fn many_keys_have_filters_of_several_parts() {
         append_tree(writer, 100, 700);
     });
     let run = bench.open(&reference);
-    assert!(run.has_filters());
-    let hash = crate::format::run::filter_hash;
+    let parts = run.pieces.footer.filter(Filter::FileKeys).map(<[_]>::len);
+    assert_eq!(parts, Some(3));
     let may_have = |key: &Key| {
-        run.may_have(Section::Files, key.as_bytes(), hash(key.as_bytes()))
+        run.may_have(Section::Files, key.as_bytes(), filter_hash(key.as_bytes()))
             .unwrap()
     };
     let (directories, files) = tree_keys(100, 700);
@@ -295,4 +298,59 @@ fn a_trailer_leads_to_the_footer_that_a_point_would_have() {
         ..reference
     });
     assert_eq!(run.counts().files, 9);
+}
+
+#[test]
+fn folders_that_begin_and_end_anywhere_in_blocks_are_listed_whole() {
+    let bench = Bench::new();
+    let (folders, files) = (12, 450);
+    let reference = bench.run(true, |writer| {
+        append_tree(writer, folders, files);
+    });
+    let chain = bench.chain(&[reference]);
+    let (directories, in_folders) = tree_keys(folders, files);
+    for folder in &directories[2..] {
+        let expected: Vec<&Key> = in_folders
+            .iter()
+            .filter(|key| key.parent().as_ref() == Some(folder))
+            .collect();
+        let listed = all(chain.children(folder, Section::Files, None)).unwrap();
+        assert!(
+            listed
+                .iter()
+                .map(|found| &found.key)
+                .eq(expected.iter().copied())
+        );
+        for (place, key) in expected.iter().enumerate().step_by(50) {
+            let next = chain
+                .children(folder, Section::Files, Some(key.name()))
+                .next()
+                .transpose()
+                .unwrap();
+            assert_eq!(
+                next.as_ref().map(|found| &found.key),
+                expected.get(place + 1).copied()
+            );
+        }
+    }
+    let found = all(chain.children(&key("home"), Section::Directories, None)).unwrap();
+    assert_eq!(found.len(), folders);
+}
+
+#[test]
+fn a_fetcher_that_keeps_nothing_gives_the_same_answers() {
+    let bench = Bench::new();
+    let reference = bench.run(true, |writer| {
+        append_tree(writer, 20, 100);
+    });
+    let expected = all(bench
+        .chain(std::slice::from_ref(&reference))
+        .entries(&Key::root()))
+    .unwrap();
+    let forgetful = Fetcher::new(Arc::clone(&bench.repository), 0);
+    let chain = Chain::of_runs(vec![Run::open(&forgetful, &reference).unwrap()]);
+    assert_eq!(all(chain.entries(&Key::root())).unwrap(), expected);
+    for found in expected.iter().step_by(97) {
+        assert_eq!(chain.lookup(&found.key).unwrap().as_ref(), Some(found));
+    }
 }

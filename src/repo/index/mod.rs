@@ -99,27 +99,37 @@ impl Index {
             if superseded.contains(&id) {
                 continue;
             }
-            let opened = match before.iter().find(|run| run.id == id) {
-                Some(run) => Ok(Arc::clone(run)),
-                None => IndexRun::open(&self.repository, id).map(Arc::new),
-            };
-            match opened {
-                Ok(run) => {
-                    superseded.extend(run.footer.superseded.iter().copied());
-                    runs.push(run);
-                }
-                Err(error) if error.kind() == ErrorKind::Missing => {}
-                Err(error) if error.kind() == ErrorKind::Unreachable => return Err(error),
-                Err(error) => {
-                    log::warn!("an index run cannot be read: {error}");
-                    state.damaged.push((id, Arc::new(error)));
-                }
+            if let Some(run) = self.open_run(&before, id, &mut state.damaged)? {
+                superseded.extend(run.footer.superseded.iter().copied());
+                runs.push(run);
             }
         }
         runs.retain(|run| !superseded.contains(&run.id));
         state.runs = runs.into();
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
         Ok(())
+    }
+
+    /// A run that was listed: open already, or opened; none, if it has gone or is damaged.
+    fn open_run(
+        &self,
+        before: &[Arc<IndexRun>],
+        id: IndexId,
+        damaged: &mut Vec<(IndexId, Arc<Error>)>,
+    ) -> Result<Option<Arc<IndexRun>>> {
+        if let Some(run) = before.iter().find(|run| run.id == id) {
+            return Ok(Some(Arc::clone(run)));
+        }
+        match IndexRun::open(&self.repository, id) {
+            Ok(run) => Ok(Some(Arc::new(run))),
+            Err(error) if error.kind() == ErrorKind::Missing => Ok(None),
+            Err(error) if error.kind() == ErrorKind::Unreachable => Err(error),
+            Err(error) => {
+                log::warn!("an index run cannot be read: {error}");
+                damaged.push((id, Arc::new(error)));
+                Ok(None)
+            }
+        }
     }
 
     /// Every location that is known of a chunk; none, if it is unknown. Matches half of its id: who reads the chunk
@@ -139,7 +149,7 @@ impl Index {
     }
 
     fn find_in(&self, runs: &[Arc<IndexRun>], id: &ChunkId) -> Result<Vec<ChunkPlace>> {
-        let mut places = Vec::new();
+        let mut places: Vec<ChunkPlace> = Vec::new();
         let mut failed = None;
         for run in runs {
             match self.find_in_run(run, id) {
@@ -147,6 +157,9 @@ impl Index {
                 Err(error) => failed = Some(error),
             }
         }
+        // Two backups that merge at once both write the same rows.
+        places.sort_unstable_by_key(|place| (place.hint, place.length));
+        places.dedup();
         match failed {
             Some(error) if places.is_empty() => Err(error),
             _ => Ok(places),
