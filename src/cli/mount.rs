@@ -48,7 +48,7 @@ pub struct Arguments {
     #[arg(long)]
     pub(super) foreground: bool,
 
-    /// Let other users in; each may read what the files' permissions and ACLs let him read
+    /// Let other users in, each to what the files' permissions and ACLs allow
     #[arg(long)]
     pub(super) allow_other: bool,
 
@@ -76,12 +76,12 @@ pub struct Arguments {
     #[arg(short = 'o', value_name = "OPT", value_delimiter = ',')]
     pub(super) options: Vec<String>,
 
-    #[command(flatten)]
-    pub(super) filter: PointFilterArguments,
-
     /// The folder to mount at
     #[arg(value_name = "MNT")]
     pub(super) place: PathBuf,
+
+    #[command(flatten)]
+    pub(super) filter: PointFilterArguments,
 }
 
 /// What is printed with `--json`.
@@ -161,6 +161,9 @@ fn serve(
     let stop = stop_signals()?;
     let repository = context.open_repository()?;
     let catalogue = Catalogue::load(&repository)?;
+    for (id, error) in catalogue.damaged() {
+        warn!("point {id} is not shown: {error}");
+    }
     keep_apart(place, &sources_on_this_host(&catalogue))?;
     let point = point_to_show(arguments, context, &catalogue)?;
     let tree = open_tree(arguments, &repository, point, state)?;
