@@ -9,24 +9,26 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bygone::base::limits;
 use bygone::base::{
-    ByteReader, ByteWriter, ChunkId, IndexId, Key, LeaseId, Origin, PackId, PointId, RepositoryId,
-    Row, RunId, Timestamp,
+    ByteReader, ByteWriter, ChunkId, IndexId, Key, LeaseId, NAME_BYTES_MAX, Origin, PackId,
+    PointId, RepositoryId, Row, RunId, Timestamp,
 };
 use bygone::format::run::{
-    Block, BlockAt, BlockWriter, Counts, FilterPart, IndexPart, OriginKey, Owners, PieceAt,
-    RunFooter, SequenceAt, block_of_key, block_of_row, build_filter, decode_origin_row,
-    decode_run_trailer, decode_warning, encode_block_at, encode_origin_row, encode_run_trailer,
-    encode_warning, filter_contains, filter_hash,
+    Block, BlockAt, BlockWriter, Counts, FILTER_PART_KEYS, FilterPart, INLINE_PIECE_BYTES_MAX,
+    IndexPart, OriginKey, Owners, PieceAt, RunFooter, SequenceAt, block_of_key, block_of_row,
+    build_filter, decode_origin_row, decode_run_trailer, decode_warning, encode_block_at,
+    encode_origin_row, encode_run_trailer, encode_warning, filter_contains, filter_hash,
 };
 use bygone::format::{
     ChunkPlace, Chunking, Config, Content, EXTENT_LIST_SPAN, Entry, EntryFlags, Extent, ExtentList,
-    Features, Figures, FileType, FrameChunk, Hint, IndexEncoder, IndexFooter, IndexRow,
-    IndexSection, LeaseKind, LeaseRecord, Metadata, Moment, PackDirectory, PathMapping, Point,
-    PointKind, Record, RunReference, Tables, TablesWriter, Xattr, decode_extents, decode_packs,
-    decode_record, decode_rows, encode_extents, encode_record, prefix_of,
+    FOOTER_IN_POINT_BYTES_MAX, FORMAT_VERSION, Features, Figures, FileType, FrameChunk, Hint,
+    INLINE_BYTES_MAX, IndexEncoder, IndexFooter, IndexRow, IndexSection, LeaseKind, LeaseRecord,
+    Metadata, Moment, PACKS_PER_PAGE, PackDirectory, PathMapping, Point, PointKind, ROWS_PER_PAGE,
+    Record, RunReference, Tables, TablesWriter, Xattr, decode_extents, decode_packs, decode_record,
+    decode_rows, encode_extents, encode_record, prefix_of,
 };
-use bygone::seal::{Compression, Seal, SealedKind};
+use bygone::seal::{Compression, SEAL_OVERHEAD_BYTES, Seal, SealedKind};
 
 /// Whether today's encoder must write the very bytes that are checked in.
 #[derive(Clone, Copy, PartialEq)]
@@ -685,4 +687,53 @@ fn an_index_run_reads_as_it_was_written() {
     assert_eq!(read, rows);
     let read = decode_packs(&seal, &id, 0, page(IndexSection::Packs, 0)).unwrap();
     assert_eq!(read, packs);
+}
+
+/// The format page with its typesetting taken out of the way.
+fn format_page() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("man/bygone-format.5");
+    let page = std::fs::read_to_string(path).unwrap();
+    page.replace("\\-", "-")
+}
+
+#[test]
+fn the_format_page_has_the_codes_numbers() {
+    let page = format_page();
+    let thousands = |number: usize| format!("{},{:03}", number / 1000, number % 1000);
+    for words in [
+        format!("format version {FORMAT_VERSION}"),
+        format!("{ROWS_PER_PAGE} rows each"),
+        format!("{PACKS_PER_PAGE} ids each"),
+        format!("at most {INLINE_BYTES_MAX}: the file itself"),
+        format!("plain bytes are at most {INLINE_PIECE_BYTES_MAX} stands"),
+        format!("about {} keys", thousands(FILTER_PART_KEYS)),
+        format!("more than {SEAL_OVERHEAD_BYTES} bytes longer"),
+        format!("0 means {} MiB", EXTENT_LIST_SPAN >> 20),
+        format!("at most {} KiB: then", FOOTER_IN_POINT_BYTES_MAX >> 10),
+        format!("1 to {NAME_BYTES_MAX} bytes"),
+        thousands(limits::CHAIN_MAX),
+        thousands(limits::EXTENTS_MAX),
+        thousands(limits::XATTRS_MAX),
+    ] {
+        assert!(page.contains(&words), "the page does not say {words:?}");
+    }
+    let kinds = [
+        SealedKind::Data,
+        SealedKind::ExtentList,
+        SealedKind::Point,
+        SealedKind::RunBlock,
+        SealedKind::RunBlockIndex,
+        SealedKind::RunFilter,
+        SealedKind::RunTable,
+        SealedKind::RunOrigins,
+        SealedKind::RunWarnings,
+        SealedKind::RunFooter,
+        SealedKind::PackDirectory,
+        SealedKind::Index,
+        SealedKind::IndexFooter,
+    ];
+    for kind in kinds {
+        let number = format!("{:2} ", kind as u8);
+        assert!(page.contains(&number), "the page has no kind {number}");
+    }
 }

@@ -1,8 +1,9 @@
 //! A segmented LRU weighed in bytes: what is asked for twice outlives what a scan asks for once.
 //!
 //! A new value goes on probation; asked for again, it is protected. The protected part may take four fifths of the
-//! room, and what overflows there goes back on probation, from where values leave. Invariant: the weights kept
-//! never exceed `bytes_max`. Knows no threads: `memory` shards and locks it.
+//! room, and what overflows there goes back on probation, from where values leave. Asking again at once does not
+//! count: whoever reads a file or a directory of small ones once asks for each frame many times in a row. Invariant:
+//! the weights kept never exceed `bytes_max`. Knows no threads: `memory` shards and locks it.
 
 use std::hash::Hash;
 
@@ -13,17 +14,30 @@ use lru::LruCache;
 const PROTECTED_PARTS: u64 = 4;
 const SEGMENT_PARTS: u64 = 5;
 
+/// A value asked for again counts once a sixteenth of the room was filled with newer ones: some 4 MiB of 64, more than
+/// a reader's frames of the moment, and less than a fifth, after which it may have left.
+const AT_ONCE_PARTS: u64 = 16;
+
 /// One segmented LRU. The weights of its values are bytes.
 pub struct SegmentedCache<K: Hash + Eq, V> {
     probation: Segment<K, V>,
     protected: Segment<K, V>,
     bytes_max: u64,
+    /// Bytes that ever came: the clock.
+    inserted_bytes: u64,
 }
 
 /// One of the two lists, and the sum of its weights.
 struct Segment<K: Hash + Eq, V> {
-    values: LruCache<K, (V, u64)>,
+    values: LruCache<K, Kept<V>>,
     bytes: u64,
+}
+
+struct Kept<V> {
+    value: V,
+    bytes: u64,
+    /// When it came, by the clock.
+    inserted_at: u64,
 }
 
 impl<K: Hash + Eq, V> SegmentedCache<K, V> {
@@ -33,6 +47,7 @@ impl<K: Hash + Eq, V> SegmentedCache<K, V> {
             probation: Segment::new(),
             protected: Segment::new(),
             bytes_max,
+            inserted_bytes: 0,
         }
     }
 
@@ -46,14 +61,18 @@ impl<K: Hash + Eq, V> SegmentedCache<K, V> {
     where
         V: Clone,
     {
-        if let Some((value, _)) = self.protected.values.get(key) {
-            return Some(value.clone());
+        if let Some(kept) = self.protected.values.get(key) {
+            return Some(kept.value.clone());
         }
-        let (key, value, bytes) = self.probation.remove(key)?;
-        let found = value.clone();
-        self.protected.push(key, value, bytes);
-        // What does not fit the protected part goes straight back on probation.
-        self.limit_protected();
+        let kept = self.probation.values.get(key)?;
+        let found = kept.value.clone();
+        if self.inserted_bytes - kept.inserted_at > self.bytes_max / AT_ONCE_PARTS
+            && let Some((key, kept)) = self.probation.remove(key)
+        {
+            self.protected.push(key, kept);
+            // What does not fit the protected part goes straight back on probation.
+            self.limit_protected();
+        }
         Some(found)
     }
 
@@ -71,10 +90,16 @@ impl<K: Hash + Eq, V> SegmentedCache<K, V> {
                 .probation
                 .pop_oldest()
                 .or_else(|| self.protected.pop_oldest());
-            let Some((_, value, _)) = oldest else { break };
-            leaving.push(value);
+            let Some((_, kept)) = oldest else { break };
+            leaving.push(kept.value);
         }
-        self.probation.push(key, value, bytes);
+        self.inserted_bytes += bytes;
+        let kept = Kept {
+            value,
+            bytes,
+            inserted_at: self.inserted_bytes,
+        };
+        self.probation.push(key, kept);
         leaving
     }
 
@@ -84,16 +109,16 @@ impl<K: Hash + Eq, V> SegmentedCache<K, V> {
             .protected
             .remove(key)
             .or_else(|| self.probation.remove(key));
-        found.map(|(_, value, _)| value)
+        found.map(|(_, kept)| kept.value)
     }
 
     fn limit_protected(&mut self) {
         let protected_max = self.bytes_max / SEGMENT_PARTS * PROTECTED_PARTS;
         while self.protected.bytes > protected_max {
-            let Some((key, value, bytes)) = self.protected.pop_oldest() else {
+            let Some((key, kept)) = self.protected.pop_oldest() else {
                 break;
             };
-            self.probation.push(key, value, bytes);
+            self.probation.push(key, kept);
         }
     }
 }
@@ -106,21 +131,21 @@ impl<K: Hash + Eq, V> Segment<K, V> {
         }
     }
 
-    fn push(&mut self, key: K, value: V, bytes: u64) {
-        self.bytes += bytes;
-        self.values.put(key, (value, bytes));
+    fn push(&mut self, key: K, kept: Kept<V>) {
+        self.bytes += kept.bytes;
+        self.values.put(key, kept);
     }
 
-    fn remove(&mut self, key: &K) -> Option<(K, V, u64)> {
-        let (key, (value, bytes)) = self.values.pop_entry(key)?;
-        self.bytes -= bytes;
-        Some((key, value, bytes))
+    fn remove(&mut self, key: &K) -> Option<(K, Kept<V>)> {
+        let (key, kept) = self.values.pop_entry(key)?;
+        self.bytes -= kept.bytes;
+        Some((key, kept))
     }
 
-    fn pop_oldest(&mut self) -> Option<(K, V, u64)> {
-        let (key, (value, bytes)) = self.values.pop_lru()?;
-        self.bytes -= bytes;
-        Some((key, value, bytes))
+    fn pop_oldest(&mut self) -> Option<(K, Kept<V>)> {
+        let (key, kept) = self.values.pop_lru()?;
+        self.bytes -= kept.bytes;
+        Some((key, kept))
     }
 }
 
@@ -133,12 +158,17 @@ mod tests {
     fn what_was_asked_for_twice_outlives_a_scan() {
         let mut cache = SegmentedCache::new(100);
         cache.insert("hot", 0, 10);
+        cache.insert("once, though often at once", 2, 10);
+        for _ in 0..9 {
+            assert!(cache.get(&"once, though often at once").is_some());
+        }
         assert_eq!(cache.get(&"hot"), Some(0));
         for number in 0..1000 {
             cache.insert(Box::leak(format!("scan {number}").into_boxed_str()), 1, 10);
         }
         assert_eq!(cache.get(&"hot"), Some(0));
         assert_eq!(cache.get(&"scan 0"), None);
+        assert_eq!(cache.get(&"once, though often at once"), None);
         assert_eq!(cache.get(&"scan 999"), Some(1));
     }
 
@@ -155,9 +185,10 @@ mod tests {
     fn a_value_heavier_than_the_protected_part_is_still_found() {
         let mut cache = SegmentedCache::new(100);
         cache.insert(1, "heavy", 90);
+        cache.insert(2, "other", 10);
         assert_eq!(cache.get(&1), Some("heavy"));
         assert_eq!(cache.get(&1), Some("heavy"));
-        assert_eq!(cache.bytes(), 90);
+        assert_eq!(cache.bytes(), 100);
     }
 
     proptest! {
@@ -172,7 +203,7 @@ mod tests {
                 }
                 let counted: u64 = [&cache.probation, &cache.protected]
                     .iter()
-                    .flat_map(|segment| segment.values.iter().map(|(_, (_, bytes))| *bytes))
+                    .flat_map(|segment| segment.values.iter().map(|(_, kept)| kept.bytes))
                     .sum();
                 prop_assert_eq!(counted, cache.bytes());
                 prop_assert!(cache.bytes() <= 100);

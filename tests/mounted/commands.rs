@@ -9,7 +9,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
-use rustix::mount::{MountFlags, mount, mount_bind};
+use rustix::mount::mount_bind;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::machine::{Machine, is_mounted, path_text, run, within};
@@ -17,17 +17,17 @@ use crate::machine::{Machine, is_mounted, path_text, run, within};
 /// What a signal or an unmount may take to end a process.
 const SOON: Duration = Duration::from_secs(5);
 
-/// A machine with one small point.
-fn with_a_point() -> Machine {
+/// A machine with one small point, and the point's id.
+fn with_a_point() -> (Machine, String) {
     let machine = Machine::new();
     fs::write(machine.path("source/file"), "some bytes").unwrap();
-    machine.back_up("--full");
-    machine
+    let point = machine.back_up("--full");
+    (machine, point)
 }
 
 #[test]
 fn mount_returns_when_the_mount_answers_and_umount_when_its_process_has_gone() {
-    let machine = with_a_point();
+    let (machine, _) = with_a_point();
     let mount = machine.mount("mnt", &[]);
     assert!(mount.path("latest").is_dir());
     assert!(!mount.is_gone());
@@ -50,7 +50,7 @@ fn mount_returns_when_the_mount_answers_and_umount_when_its_process_has_gone() {
 
 #[test]
 fn plain_umount_ends_the_process() {
-    let machine = with_a_point();
+    let (machine, _) = with_a_point();
     let mount = machine.mount("mnt", &[]);
     run("umount", &[path_text(&mount.place)]);
     assert!(within(SOON, || mount.is_gone()));
@@ -58,7 +58,7 @@ fn plain_umount_ends_the_process() {
 
 #[test]
 fn sigterm_sigint_and_sighup_unmount() {
-    let machine = with_a_point();
+    let (machine, _) = with_a_point();
     for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         let mount = machine.mount("mnt", &[]);
         mount.signal(signal);
@@ -69,9 +69,8 @@ fn sigterm_sigint_and_sighup_unmount() {
 
 #[test]
 fn a_mount_that_is_in_use_is_taken_away_by_a_signal_and_not_by_umount() {
-    let machine = with_a_point();
+    let (machine, point) = with_a_point();
     let mount = machine.mount("mnt", &[]);
-    let point = machine.newest();
     let file = File::open(mount.source(&point, &machine.path("source")).join("file")).unwrap();
     let told = machine.refused(11, &["umount", path_text(&mount.place)]);
     assert!(told.contains("in use"), "{told}");
@@ -84,7 +83,7 @@ fn a_mount_that_is_in_use_is_taken_away_by_a_signal_and_not_by_umount() {
 
 #[test]
 fn a_mount_in_the_foreground_stays_there_until_a_signal_comes() {
-    let machine = with_a_point();
+    let (machine, _) = with_a_point();
     let place = machine.folder("mnt");
     let mut process = machine
         .bygone(&["-v", "mount", "--foreground", path_text(&place)])
@@ -112,7 +111,7 @@ fn a_mount_in_the_foreground_stays_there_until_a_signal_comes() {
 
 #[test]
 fn what_goes_wrong_before_the_mount_answers_is_said_and_is_the_exit_code() {
-    let machine = with_a_point();
+    let (machine, _) = with_a_point();
     let place = machine.folder("mnt");
     let place = path_text(&place);
     let told = machine.refused(2, &["mount", "--point", "nonsense=none", place]);
@@ -147,7 +146,7 @@ fn what_goes_wrong_before_the_mount_answers_is_said_and_is_the_exit_code() {
 
 #[test]
 fn a_place_over_inside_or_around_the_repository_the_state_or_a_source_is_refused() {
-    let machine = with_a_point();
+    let (machine, _) = with_a_point();
     let repository = machine.path("repository");
     symlink(&repository, machine.path("link")).unwrap();
     let mut places = vec![
@@ -158,8 +157,7 @@ fn a_place_over_inside_or_around_the_repository_the_state_or_a_source_is_refused
         (machine.path("state/bygone"), "over what bygone keeps"),
         (machine.path("source"), "over what was backed up"),
     ];
-    let bound = machine.folder("bound");
-    mount_bind(&repository, &bound).unwrap();
+    let bound = machine.bind(&repository, "bound");
     places.push((bound, "over the repository"));
     for (place, expected) in places {
         let told = machine.refused(2, &["mount", path_text(&place)]);
@@ -175,7 +173,7 @@ fn a_place_over_inside_or_around_the_repository_the_state_or_a_source_is_refused
 
 #[test]
 fn several_mounts_live_side_by_side_and_one_place_takes_one() {
-    let machine = with_a_point();
+    let (machine, _) = with_a_point();
     let (one, two) = (machine.mount("one", &[]), machine.mount("two", &[]));
     let told = machine.refused(2, &["mount", path_text(&one.place)]);
     assert!(told.contains("already"), "{told}");
@@ -185,7 +183,7 @@ fn several_mounts_live_side_by_side_and_one_place_takes_one() {
 
 #[test]
 fn a_mount_whose_process_died_is_cleared_away_by_the_next() {
-    let machine = with_a_point();
+    let (machine, _) = with_a_point();
     let mount = machine.mount("mnt", &[]);
     mount.signal(Signal::KILL);
     assert!(within(SOON, || mount.is_gone()));
@@ -201,12 +199,12 @@ fn a_mount_whose_process_died_is_cleared_away_by_the_next() {
 
 #[test]
 fn umount_takes_nothing_away_that_is_not_its_own() {
-    let machine = with_a_point();
+    let (machine, _) = with_a_point();
     let place = machine.folder("mnt");
     let told = machine.refused(2, &["umount", path_text(&place)]);
     assert!(told.contains("nothing is mounted"), "{told}");
     machine.refused(2, &["umount", "/"]);
-    mount("tmpfs", &place, "tmpfs", MountFlags::empty(), None).unwrap();
+    machine.mount_memory("mnt");
     let told = machine.refused(2, &["umount", path_text(&place)]);
     assert!(told.contains("tmpfs"), "{told}");
     assert!(is_mounted(&place));
@@ -219,7 +217,7 @@ fn umount_takes_nothing_away_that_is_not_its_own() {
 
 #[test]
 fn relative_places_and_links_lead_to_the_mount() {
-    let machine = with_a_point();
+    let (machine, _) = with_a_point();
     let mount = machine.mount("mnt", &["--point", "latest"]);
     symlink(&mount.place, machine.path("link")).unwrap();
     let status = machine
@@ -243,8 +241,7 @@ fn relative_places_and_links_lead_to_the_mount() {
 
 #[test]
 fn options_of_fstab_are_understood() {
-    let machine = with_a_point();
-    let point = machine.newest();
+    let (machine, point) = with_a_point();
     let options = format!("ro,noauto,_netdev,x-systemd.automount,noexec,owner=12:34,point={point}");
     let mount = machine.mount("mnt", &["-o", &options]);
     let listed = run("findmnt", &["-no", "OPTIONS", path_text(&mount.place)]);
@@ -257,10 +254,9 @@ fn options_of_fstab_are_understood() {
 
 #[test]
 fn a_mount_in_the_background_logs_to_the_systems_log() {
-    let machine = with_a_point();
+    let (machine, _) = with_a_point();
     // A /dev of this thread's namespace, in which this test listens as a log daemon does.
-    let devices = machine.folder("dev");
-    mount("tmpfs", &devices, "tmpfs", MountFlags::empty(), None).unwrap();
+    let devices = machine.mount_memory("dev");
     for (name, major, minor) in [("null", 1, 3), ("urandom", 1, 9), ("fuse", 10, 229)] {
         let path = devices.join(name);
         let mode = Mode::from_raw_mode(0o666);
@@ -294,7 +290,7 @@ fn a_mount_in_the_background_logs_to_the_systems_log() {
 
 #[test]
 fn without_a_log_daemon_the_user_is_told_that_the_log_is_lost() {
-    let machine = with_a_point();
+    let (machine, _) = with_a_point();
     if Path::new("/dev/log").exists() {
         // This system has one; what happens then is tested above.
         return;

@@ -5,15 +5,18 @@
 //! invisible outside it, and gone with its last process. What is taken away is taken away by its exact path all the
 //! same, and only below the test's own folder.
 
+use std::cell::{Cell, RefCell};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount,
+};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 /// A user who is not root and whom every Debian has: `nobody`.
@@ -23,6 +26,10 @@ pub const OTHER_GID: u32 = 65534;
 /// A folder, a repository in it, and the binary that works on it.
 pub struct Machine {
     folder: tempfile::TempDir,
+    /// The second of the last backup's end.
+    last_backup: Cell<Option<u64>>,
+    /// Where the test has mounted something else, the last one last.
+    covered: RefCell<Vec<PathBuf>>,
 }
 
 impl Machine {
@@ -51,7 +58,11 @@ impl Machine {
             .unwrap();
         // Other users look at mounts in it.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        Self { folder }
+        Self {
+            folder,
+            last_backup: Cell::new(None),
+            covered: RefCell::new(Vec::new()),
+        }
     }
 
     /// A path in the machine's folder.
@@ -96,22 +107,39 @@ impl Machine {
 
     /// Backs the source up as `kind` (`--full` and its like) and returns the point's id.
     pub fn back_up(&self, kind: &str) -> String {
-        self.done(&[
-            "backup",
-            kind,
-            "-q",
-            "--set",
-            "test",
-            path_text(&self.path("source")),
-        ]);
-        self.newest()
+        self.back_up_with(&[kind])
     }
 
-    /// The id of the newest point.
-    pub fn newest(&self) -> String {
-        let points: serde_json::Value =
-            serde_json::from_str(&self.done(&["points", "--json"])).unwrap();
-        points[0]["id"].as_str().unwrap().to_owned()
+    /// Backs the source up with these arguments and returns the point's id.
+    pub fn back_up_with(&self, arguments: &[&str]) -> String {
+        // Ids of points that commit within one second are in no order that a test could rely on.
+        let last = self.last_backup.take();
+        while last == Some(second_now()) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let source = self.path("source");
+        let mut all = vec!["backup", "--json", "--set", "test"];
+        all.extend(arguments);
+        all.push(path_text(&source));
+        let point: serde_json::Value = serde_json::from_str(&self.done(&all)).unwrap();
+        self.last_backup.set(Some(second_now()));
+        point["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Shows the folder `from` at a folder of this name too.
+    pub fn bind(&self, from: &Path, name: &str) -> PathBuf {
+        let place = self.folder(name);
+        mount_bind(from, &place).unwrap();
+        self.covered.borrow_mut().push(place.clone());
+        place
+    }
+
+    /// Mounts an empty file system in memory at a folder of this name.
+    pub fn mount_memory(&self, name: &str) -> PathBuf {
+        let place = self.folder(name);
+        mount("tmpfs", &place, "tmpfs", MountFlags::empty(), None).unwrap();
+        self.covered.borrow_mut().push(place.clone());
+        place
     }
 
     /// Mounts at a folder of this name, with these arguments, and logs to a file of its own.
@@ -130,6 +158,31 @@ impl Machine {
             process: Pid::from_raw(i32::try_from(process).unwrap()).unwrap(),
         }
     }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let own = self.path("");
+        for place in self.covered.take().iter().rev() {
+            unmount_below(&own, place);
+        }
+    }
+}
+
+/// Takes what is mounted at `place` away, however many still look at it; `place` lies below the test's own folder.
+fn unmount_below(own: &Path, place: &Path) {
+    assert!(
+        place.starts_with(own) && place != own && place.is_absolute(),
+        "only what lies below the test's own folder is unmounted"
+    );
+    let _gone = unmount(place, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
+}
+
+fn second_now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
 }
 
 /// Puts this thread, and the processes that it starts, into a mount namespace of its own.
@@ -188,12 +241,7 @@ impl Mount {
 impl Drop for Mount {
     fn drop(&mut self) {
         if self.is_listed() {
-            assert!(
-                self.place.starts_with(&self.below) && self.place != self.below,
-                "only what lies below the test's own folder is unmounted"
-            );
-            // Detached, it goes however many still look at it.
-            let _gone = unmount(&self.place, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
+            unmount_below(&self.below, &self.place);
         }
         if !self.is_gone() && test_kill_process(self.process).is_ok() {
             let _gone = kill_process(self.process, Signal::TERM);

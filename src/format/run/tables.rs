@@ -7,6 +7,9 @@ use crate::base::{ByteReader, ByteWriter, Result};
 /// The longest name of an owner, in bytes: far above what any system allows.
 const NAME_BYTES_MAX: usize = 4096;
 
+/// Users, or groups, of one run. A name takes some fifty bytes of memory where two may do in the table.
+const NAMES_MAX: usize = 1 << 20;
+
 /// The longest path or message of a warning, in bytes.
 const WARNING_BYTES_MAX: usize = 1 << 20;
 
@@ -25,13 +28,14 @@ pub struct Owners {
 }
 
 impl Owners {
-    /// Learns an owner's name; the first one learnt stays. Names that are too long to be any are passed over.
+    /// Learns an owner's name; the first one learnt stays. Names that are too long to be any, and those
+    /// beyond what a table may have, are passed over.
     pub fn insert(&mut self, owner: &Owner) {
         let (names, id, name) = match owner {
             Owner::User { id, name } => (&mut self.users, id, name),
             Owner::Group { id, name } => (&mut self.groups, id, name),
         };
-        if name.len() <= NAME_BYTES_MAX {
+        if name.len() <= NAME_BYTES_MAX && names.len() < NAMES_MAX {
             names.entry(*id).or_insert_with(|| name.clone());
         }
     }
@@ -73,7 +77,7 @@ impl Owners {
 }
 
 fn decode_names(reader: &mut ByteReader<'_>) -> Result<BTreeMap<u32, Vec<u8>>> {
-    let count = reader.count(reader.rest().len())?;
+    let count = reader.count(NAMES_MAX.min(reader.rest().len()))?;
     let mut names = BTreeMap::new();
     let mut before = 0_u32;
     for place in 0..count {

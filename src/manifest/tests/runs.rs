@@ -299,3 +299,58 @@ fn a_trailer_leads_to_the_footer_that_a_point_would_have() {
     });
     assert_eq!(run.counts().files, 9);
 }
+
+#[test]
+fn folders_that_begin_and_end_anywhere_in_blocks_are_listed_whole() {
+    let bench = Bench::new();
+    let (folders, files) = (12, 450);
+    let reference = bench.run(true, |writer| {
+        append_tree(writer, folders, files);
+    });
+    let chain = bench.chain(&[reference]);
+    let (directories, in_folders) = tree_keys(folders, files);
+    for folder in &directories[2..] {
+        let expected: Vec<&Key> = in_folders
+            .iter()
+            .filter(|key| key.parent().as_ref() == Some(folder))
+            .collect();
+        let listed = all(chain.children(folder, Section::Files, None)).unwrap();
+        assert!(
+            listed
+                .iter()
+                .map(|found| &found.key)
+                .eq(expected.iter().copied())
+        );
+        for (place, key) in expected.iter().enumerate().step_by(50) {
+            let next = chain
+                .children(folder, Section::Files, Some(key.name()))
+                .next()
+                .transpose()
+                .unwrap();
+            assert_eq!(
+                next.as_ref().map(|found| &found.key),
+                expected.get(place + 1).copied()
+            );
+        }
+    }
+    let found = all(chain.children(&key("home"), Section::Directories, None)).unwrap();
+    assert_eq!(found.len(), folders);
+}
+
+#[test]
+fn a_fetcher_that_keeps_nothing_gives_the_same_answers() {
+    let bench = Bench::new();
+    let reference = bench.run(true, |writer| {
+        append_tree(writer, 20, 100);
+    });
+    let expected = all(bench
+        .chain(std::slice::from_ref(&reference))
+        .entries(&Key::root()))
+    .unwrap();
+    let forgetful = Fetcher::new(Arc::clone(&bench.repository), 0);
+    let chain = Chain::of_runs(vec![Run::open(&forgetful, &reference).unwrap()]);
+    assert_eq!(all(chain.entries(&Key::root())).unwrap(), expected);
+    for found in expected.iter().step_by(97) {
+        assert_eq!(chain.lookup(&found.key).unwrap().as_ref(), Some(found));
+    }
+}
