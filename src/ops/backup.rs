@@ -304,7 +304,7 @@ impl Job<'_> {
         totals: &Totals,
         figures: Figures,
     ) -> Result<Point> {
-        let id = id_after(self.standing.newest, end.time.as_second())?;
+        let id = new_point_id(end.time.as_second(), self.standing.newest.as_ref())?;
         let base = self.standing.base.as_deref();
         let mut lineage = vec![id];
         let mut runs = vec![own_run];
@@ -394,25 +394,6 @@ fn linked_before(reference: Option<&Reference>) -> Result<LinkedBefore> {
         }
     }
     Ok(linked)
-}
-
-/// An id for a point that is committed at `seconds`, which sorts after `newest` also within one second.
-fn id_after(newest: Option<PointId>, seconds: i64) -> Result<PointId> {
-    // With less room than this, ids that are made at once could meet.
-    const ROOM_MIN: u32 = 1 << 16;
-    let mut id = new_point_id(seconds)?;
-    if let Some(newest) = newest
-        && newest.seconds == seconds
-        && id <= newest
-    {
-        let room = u32::MAX - newest.random;
-        if room >= ROOM_MIN {
-            id.random = newest.random + 1 + id.random % room;
-        } else {
-            id.seconds += 1;
-        }
-    }
-    Ok(id)
 }
 
 fn figures(totals: &Totals, uploaded: &UploadFigures, read_bytes: u64) -> Figures {

@@ -17,7 +17,7 @@ pub struct Standing {
     pub set: String,
     /// One more than the set's latest.
     pub sequence: u64,
-    /// The newest point of all by its id, which the new one's sorts after.
+    /// The newest point of all that are known, which the new one's id sorts after.
     pub newest: Option<PointId>,
     /// The set's latest point, or the one that was asked for: what is unchanged, carried, and of which origin.
     pub reference: Option<Arc<Point>>,
@@ -89,7 +89,7 @@ pub fn stand(
         kind,
         set,
         sequence,
-        newest: points.last().map(|point| point.id),
+        newest: points.last().map(|newest| newest.id),
         reference,
         base,
     })
