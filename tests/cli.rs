@@ -1,5 +1,9 @@
 //! The program as a person and a script meet it: exit codes, messages, JSON.
 
+#[expect(
+    dead_code,
+    reason = "it serves several test binaries, each of which uses a part"
+)]
 #[path = "support/sample.rs"]
 mod sample;
 

@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use bygone::base::{ErrorKind, PointId, Silent};
+use bygone::base::{ErrorKind, Event, Monitor, PointId, Silent};
 use bygone::ops::check::{CheckOptions, Finding, ObjectState, check};
-use bygone::repo::Repository;
+use bygone::repo::{InitOptions, Repository};
 use bygone::store::{Body, MemoryStore, Store};
 
 use sample::{Contents, Place, Reading};
@@ -18,6 +18,10 @@ type Objects = BTreeMap<String, Arc<[u8]>>;
 
 /// Places of a pack in which a bit is flipped.
 const PACK_PLACES: usize = 1000;
+
+/// Files of the wide point, and places of its manifest in which a bit is flipped.
+const WIDE_FILES: usize = 600;
+const WIDE_PLACES: usize = 400;
 
 /// The repository as it was made, and what it holds.
 struct Sample {
@@ -29,6 +33,18 @@ impl Sample {
     fn new() -> Self {
         let store = Arc::new(MemoryStore::new());
         let (_, contents) = sample::make(store.clone());
+        Self::of(&store, contents)
+    }
+
+    /// One whose only point has a manifest with every piece by itself.
+    fn wide() -> Self {
+        let store = Arc::new(MemoryStore::new());
+        let repository = Repository::init(store.clone(), &InitOptions::default()).unwrap();
+        let contents = sample::add_wide(&repository, WIDE_FILES);
+        Self::of(&store, contents)
+    }
+
+    fn of(store: &MemoryStore, contents: Contents) -> Self {
         let sample = Self {
             objects: store.objects(),
             contents,
@@ -233,12 +249,30 @@ fn a_flipped_bit_anywhere_in_a_pack_is_found_and_costs_the_files_of_its_frame_al
 }
 
 #[test]
+fn a_flipped_bit_in_any_piece_of_a_manifest_is_found_and_nothing_wrong_is_read() {
+    let sample = Sample::wide();
+    let (name, bytes) = sample
+        .objects
+        .iter()
+        .find(|(name, _)| name.starts_with("manifests/"))
+        .unwrap();
+    let step = bytes.len() as f64 / WIDE_PLACES as f64;
+    in_parallel(WIDE_PLACES, |number| {
+        let offset = (number as f64 * step) as usize;
+        let mut damaged = bytes.to_vec();
+        damaged[offset] ^= 1 << (number % 8);
+        let examined = sample.examine(&sample.with(name, Some(&damaged)));
+        sample.assert_found_and_contained(name, &format!("bit flipped at {offset}"), &examined);
+    });
+}
+
+#[test]
 fn an_object_that_is_gone_is_missed_and_nothing_else_is_lost() {
     let sample = Sample::new();
     for name in sample.objects.keys() {
         let examined = sample.examine(&sample.with(name, None));
-        // Nothing names the newest point, and one index run is as good as another.
-        if *name == format!("points/{}", sample::INCREMENTAL) {
+        // Nothing names the newest point, and a lease ends by being deleted.
+        if *name == format!("points/{}", sample::INCREMENTAL) || name.starts_with("leases/") {
             assert_eq!(examined.findings, []);
             continue;
         }
@@ -337,6 +371,27 @@ fn a_damaged_chunk_that_has_a_good_twin_costs_nothing() {
     assert_eq!(examined.reading.contents, sample.contents);
     assert_eq!(told_paths(&examined.findings), BTreeSet::new());
     assert!(matches!(&examined.findings[..], [Finding::Object { name, .. }] if name == first_pack));
+}
+
+#[test]
+fn a_check_that_is_interrupted_stops_as_such() {
+    struct Interrupted;
+    impl Monitor for Interrupted {
+        fn event(&self, _event: Event<'_>) {}
+        fn is_interrupted(&self) -> bool {
+            true
+        }
+    }
+    let store = Arc::new(MemoryStore::new());
+    let (repository, _) = sample::make(store);
+    let error = check(
+        &repository,
+        &CheckOptions::default(),
+        &|_| Ok(()),
+        &Interrupted,
+    )
+    .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Interrupted);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::arguments::PointFilterArguments;
 use super::context::Context;
 use super::ls::hex_unless_utf8;
 use super::outcome::Outcome;
-use super::output::{size, text_of};
+use super::output::{counted, size, text_of};
 use crate::base::{ErrorKind, PointId, Result};
 use crate::format::CONFIG_NAME;
 use crate::ops::check::{CheckOptions, CheckReport, Finding, ObjectState, check};
@@ -242,8 +242,8 @@ fn summarize(report: &CheckReport, context: &Context) -> Result<()> {
     ))?;
     if report.verified_chunks > 0 {
         output.line(format_args!(
-            "Read and verified {} chunks, {}.",
-            report.verified_chunks,
+            "Read and verified {}, {}.",
+            counted(report.verified_chunks, "chunk"),
             size(report.verified_stored_bytes)
         ))?;
     }

@@ -55,11 +55,6 @@ impl Context {
         self.output.verbose()
     }
 
-    /// Where the repository is, if that was said.
-    pub fn repository_place_if_any(&self) -> Option<&Path> {
-        self.place.as_deref()
-    }
-
     /// Where the repository is.
     ///
     /// # Errors

@@ -19,7 +19,6 @@ pub struct Progress<'a> {
     output: &'a Output,
     interrupted: Arc<AtomicBool>,
     line: Option<Line>,
-    warnings: AtomicU64,
 }
 
 /// The line on the terminal and the figures in it.
@@ -44,13 +43,7 @@ impl<'a> Progress<'a> {
             output,
             interrupted,
             line: shown.then(Line::new),
-            warnings: AtomicU64::new(0),
         }
-    }
-
-    /// How many warnings there were so far.
-    pub fn warnings(&self) -> u64 {
-        self.warnings.load(Ordering::Relaxed)
     }
 
     /// Takes the line away: what is printed next stands where it was.
@@ -74,7 +67,6 @@ impl Monitor for Progress<'_> {
         match event {
             Event::Note(message) => self.beside_the_line(|| self.output.note(message)),
             Event::Warning(path, message) => {
-                self.warnings.fetch_add(1, Ordering::Relaxed);
                 self.beside_the_line(|| self.output.warning(path, message));
             }
             Event::Path(path) => {

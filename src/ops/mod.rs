@@ -10,6 +10,7 @@ mod moment;
 pub mod select;
 mod standing;
 
+pub use check::{CheckOptions, CheckReport, Finding, ObjectState, check};
 pub use moment::parse_moment;
 
 #[cfg(test)]

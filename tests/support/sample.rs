@@ -3,17 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bygone::base::{Key, PointId, Timestamp};
+use bygone::base::{Key, LeaseId, Origin, PointId, Row, RunId, Timestamp};
 use bygone::fetch::Fetcher;
 use bygone::format::run::Owner;
 use bygone::format::{
     ChunkPlace, Content, Entry, EntryFlags, Extent, ExtentList, Features, Figures, FileType,
-    Metadata, Moment, Point, PointKind, Record, RunReference, Section, encode_extents,
+    LeaseKind, LeaseRecord, Metadata, Moment, Point, PointKind, Record, RunReference, Section,
+    encode_extents, lease_name,
 };
 use bygone::manifest::RunWriter;
 use bygone::repo::{Catalogue, FrameChunk, InitOptions, PackWriter, Repository, commit};
 use bygone::seal::{Compression, SealedKind};
-use bygone::store::Store;
+use bygone::store::{Body, Store};
 use bygone::tree::{NodeId, Numbers, Tree, TreeOptions};
 
 /// A path of a point, from the root and without a slash before it.
@@ -107,6 +108,23 @@ pub fn make(store: Arc<dyn Store>) -> (Arc<Repository>, Contents) {
     )
     .unwrap();
 
+    let lease = LeaseRecord {
+        id: LeaseId([7; 16]),
+        features: Features::default(),
+        kind: LeaseKind::Backup,
+        host: "moon".into(),
+        process: 4711,
+        parent: Some(incremental_id),
+        began: jiff::Timestamp::UNIX_EPOCH,
+        refreshed: jiff::Timestamp::UNIX_EPOCH,
+        replaces: None,
+    };
+    let lease_bytes = lease.encode().unwrap();
+    repository
+        .store()
+        .put_new(&lease_name(&lease.id), Body::Bytes(&[&lease_bytes]))
+        .unwrap();
+
     let mut contents = Contents::new();
     for (path, _, bytes) in &full {
         contents.insert((full_id, path.as_bytes().to_vec()), bytes.clone());
@@ -117,6 +135,47 @@ pub fn make(store: Arc<dyn Store>) -> (Arc<Repository>, Contents) {
     }
     contents.remove(&(incremental_id, b"docs/deep/inline".to_vec()));
     (repository, contents)
+}
+
+/// Adds a point of its own to a repository: so many files that every piece of its manifest stands by itself. Half of
+/// them have their origin in another run.
+pub fn add_wide(repository: &Repository, files: usize) -> Contents {
+    let id = id("2026-11-22T21-00-00Z-00c0ffee");
+    let elsewhere = RunId([5; 16]);
+    let mut contents = Contents::new();
+    let mut run = RunWriter::create(repository, true).unwrap();
+    let mut directories = vec![Key::root()];
+    directories.extend(
+        (0..files / 4).map(|number| Key::from_path(format!("d{number:04}").as_bytes()).unwrap()),
+    );
+    for directory in &directories {
+        let record = Record::Entry(Box::new(entry(FileType::Directory, 4096, Content::Nothing)));
+        run.append(directory, Section::Directories, &record)
+            .unwrap();
+    }
+    for number in 0..files {
+        let path = format!("d{:04}/f{number:04}", number / 4).into_bytes();
+        let bytes = noise(number as u64, 90);
+        let mut entry = file(&bytes, Content::Inline(bytes.clone()));
+        entry.origin = (number % 2 == 0).then_some(Origin {
+            run: elsewhere,
+            row: Row(number as u64),
+        });
+        run.append(
+            &Key::from_path(&path).unwrap(),
+            Section::Files,
+            &Record::Entry(Box::new(entry)),
+        )
+        .unwrap();
+        run.owner(&Owner::User {
+            id: number as u32,
+            name: format!("user{number}").into_bytes(),
+        });
+        contents.insert((id, path), bytes);
+    }
+    let run = run.finish().unwrap();
+    commit(repository, &point(id, None, vec![run])).unwrap();
+    contents
 }
 
 /// What could be read of a repository, and how often it failed.
@@ -205,7 +264,7 @@ fn read(tree: &Tree, node: NodeId, size: u64) -> bygone::base::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     while (bytes.len() as u64) < size {
         let read = tree.read(node, bytes.len() as u64, 1 << 20)?;
-        assert!(read.len() > 0, "a read before the end gives bytes");
+        assert!(!read.is_empty(), "a read before the end gives bytes");
         read.append_to(&mut bytes);
     }
     Ok(bytes)

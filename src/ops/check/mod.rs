@@ -12,6 +12,7 @@
 mod costs;
 mod data;
 mod index;
+mod leases;
 mod locations;
 mod packs;
 mod points;
@@ -84,6 +85,9 @@ pub fn check(
     };
     packs.check_directories(&check, &scope)?;
     index::check(&check, &packs, &used, options.points.is_none())?;
+    if options.points.is_none() {
+        leases::check(&check)?;
+    }
     if options.read_data {
         let lost = data::check(&check, &packs, &scope)?;
         if !lost.is_empty() {

@@ -261,17 +261,24 @@ impl RunCheck<'_, '_> {
 
     fn origins(&mut self) -> Result<()> {
         let rows = self.object.footer.sequence(Sequence::Files).rows;
-        self.sequence(Sequence::Origins, |body| {
+        let is_whole = self.sequence(Sequence::Origins, |body| {
             decode_origin_row(body, rows).map(drop)
-        })
+        })?;
+        match is_whole {
+            true => Ok(()),
+            false => self
+                .costs
+                .lose_part("what is found by origins that cannot be read"),
+        }
     }
 
     fn warnings(&mut self) -> Result<()> {
         self.sequence(Sequence::Warnings, |body| decode_warning(body).map(drop))
+            .map(drop)
     }
 
-    /// Checks a sequence that is no section: its blocks, and each entry by `decode`.
-    fn sequence(&mut self, sequence: Sequence, decode: impl Fn(&[u8]) -> Result<()>) -> Result<()> {
+    /// Checks a sequence that is no section: its blocks, and each entry by `decode`. Tells whether all is well.
+    fn sequence(&mut self, sequence: Sequence, decode: impl Fn(&[u8]) -> Result<()>) -> Result<bool> {
         let mut rows = 0;
         let mut is_whole = true;
         self.object.each_block(sequence, |found| {
@@ -288,9 +295,9 @@ impl RunCheck<'_, '_> {
         })?;
         let expected = self.object.footer.sequence(sequence).rows;
         if is_whole && rows != expected {
-            return self.damaged(format!("{sequence} have {rows} rows, not {expected}"));
+            self.damaged(format!("{sequence} have {rows} rows, not {expected}"))?;
         }
-        Ok(())
+        Ok(is_whole && rows == expected)
     }
 
     /// Checks both sections, record by record.
