@@ -24,6 +24,7 @@ mod pipeline;
 mod plan;
 mod record;
 mod segments;
+mod small;
 mod sources;
 mod status;
 mod visit;

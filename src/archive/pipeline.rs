@@ -6,23 +6,23 @@
 //!
 //! Small files go to the workers in batches: to wake a thread costs more than to read one of them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use rustix::fd::OwnedFd;
 
 use super::content::{Clock, Cutting, Reader};
-use super::frames::{Frames, Grouped, Placing};
+use super::frames::{Frames, Placing};
 use super::handle::Place;
 use super::links::Linked;
 use super::plan::{Observe, Step};
 use super::record::{Observation, Recorder, interrupted, path_of};
+use super::small::SmallChunks;
 use super::visit::{Outcome, visit};
 use crate::base::{ChunkId, Error, ErrorKind, Event, Monitor, Result};
-use crate::chunk::Grouping;
 use crate::format::{ChunkPlace, Content, Extent, FileType};
 
 /// Steps in the window.
@@ -122,8 +122,7 @@ pub fn run(
             batch_bytes: 0,
             held_bytes: 0,
             held_directories: VecDeque::new(),
-            grouping: Grouping::new(workshop.frame_bytes),
-            open_group: HashMap::new(),
+            small: SmallChunks::new(workshop.frames, workshop.frame_bytes),
         };
         // The workers end when the pipeline, and with it their requests, is dropped.
         pipeline.run(steps)
@@ -176,9 +175,7 @@ struct Pipeline<'a, 'r> {
     held_bytes: u64,
     /// The directories that files in the window hold open, in the order of steps, each with its last file's number.
     held_directories: VecDeque<(Arc<OwnedFd>, u64)>,
-    grouping: Grouping<Grouped>,
-    /// The chunks of the group that is open.
-    open_group: HashMap<ChunkId, Arc<OnceLock<ChunkPlace>>>,
+    small: SmallChunks<'a>,
 }
 
 impl Pipeline<'_, '_> {
@@ -333,7 +330,7 @@ impl Pipeline<'_, '_> {
             outcome => return Ok(Waiting::Back(file, outcome)),
         };
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        let placing = self.place_small(id, &bytes, observation.status.uid)?;
+        let placing = self.small.place(id, &bytes, observation.status.uid)?;
         Ok(Waiting::Grouped {
             file,
             observation,
@@ -341,35 +338,6 @@ impl Pipeline<'_, '_> {
             length,
             placing,
         })
-    }
-
-    fn place_small(&mut self, id: ChunkId, bytes: &[u8], owner: u32) -> Result<Placing> {
-        if let Some(place) = self.open_group.get(&id) {
-            return Ok(Placing::Soon(Arc::clone(place)));
-        }
-        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        if let Some(placing) = self.workshop.frames.find(&id, length)? {
-            return Ok(placing);
-        }
-        let place = Arc::new(OnceLock::new());
-        let tag = Grouped {
-            id,
-            place: Arc::clone(&place),
-        };
-        if let Some(complete) = self.grouping.add(owner, bytes, tag) {
-            self.open_group.clear();
-            self.workshop.frames.place_group(complete)?;
-        }
-        self.open_group.insert(id, Arc::clone(&place));
-        Ok(Placing::Soon(place))
-    }
-
-    fn finish_group(&mut self) -> Result<()> {
-        self.open_group.clear();
-        match self.grouping.finish() {
-            Some(group) => self.workshop.frames.place_group(group),
-            None => Ok(()),
-        }
     }
 
     /// Records the window's first steps, as many as are done; false if none was.
@@ -456,9 +424,8 @@ impl Pipeline<'_, '_> {
                 id,
                 bytes,
             } => {
-                let placing = self.place_small(id, &bytes, observation.status.uid)?;
-                self.finish_group()?;
-                let place = self.workshop.frames.wait(&placing)?;
+                let placing = self.small.place(id, &bytes, observation.status.uid)?;
+                let place = self.small.wait(&id, &placing)?;
                 observation.content = Content::Extents(vec![Extent::Chunk(place)]);
                 Outcome::Observed(observation)
             }
@@ -487,11 +454,7 @@ impl Pipeline<'_, '_> {
     fn wait_for_first(&mut self) -> Result<()> {
         self.send_batch();
         if let Some(Waiting::Grouped { placing, id, .. }) = self.window.front() {
-            let (placing, is_open) = (placing.clone(), self.open_group.contains_key(id));
-            if is_open {
-                self.finish_group()?;
-            }
-            return self.workshop.frames.wait(&placing).map(drop);
+            return self.small.wait(id, placing).map(drop);
         }
         match self.outcomes.recv_timeout(PATIENCE) {
             Ok(outcomes) => self.take_back(outcomes),

@@ -63,11 +63,6 @@ impl<T> Grouping<T> {
         }
         Some(std::mem::replace(&mut self.open, Group::empty()))
     }
-
-    /// How many bytes the open group has.
-    pub fn open_bytes(&self) -> usize {
-        self.open.bytes.len()
-    }
 }
 
 impl<T> Group<T> {
@@ -111,7 +106,6 @@ mod tests {
                 }
             ]
         );
-        assert_eq!(grouping.open_bytes(), 1);
         assert_eq!(grouping.finish().unwrap().bytes, b"c");
         assert!(grouping.finish().is_none());
     }
