@@ -7,6 +7,7 @@
 //! The seed is printed; `BYGONE_TEST_SEED=N` repeats a run.
 
 mod support {
+    pub mod backups;
     pub mod edits;
     pub mod library;
     pub mod random;
@@ -15,16 +16,19 @@ mod support {
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use bygone::base::PointId;
+use bygone::base::{PointId, Silent};
 use bygone::format::PointKind;
-use bygone::ops::CheckOptions;
-use bygone::repo::Repository;
+use bygone::ops::backup::BackupOptions;
+use bygone::ops::check::{CheckOptions, Finding, check};
+use bygone::repo::{InitOptions, Repository};
+use bygone::store::LocalStore;
 
+use support::backups::{back_up_with, later, now, options};
 use support::edits::Editor;
-use support::library::{back_up, create_repository, read_point};
+use support::library::read_point;
 use support::random::Random;
 use support::snapshot::{Seen, Snapshot, assert_same, snapshot};
 
@@ -48,7 +52,12 @@ impl Chain {
         let temp = tempfile::tempdir().unwrap();
         let editor = Editor::create(temp.path().join("source"), seed, entries, wide);
         let repository = create_repository(&temp.path().join("repository"));
-        Self { temp, editor, repository, points: Vec::new() }
+        Self {
+            temp,
+            editor,
+            repository,
+            points: Vec::new(),
+        }
     }
 
     /// Edits, backs up as `kind`, and keeps what the tree is now.
@@ -59,7 +68,12 @@ impl Chain {
         let settled = !self.editor.random.once_in(4);
         let id = back_up(&self.repository, &self.editor.root, kind, settled);
         let copy = self.temp.path().join(format!("copy-{}", self.points.len()));
-        let copied = Command::new("cp").arg("-a").arg(&self.editor.root).arg(&copy).status().unwrap();
+        let copied = Command::new("cp")
+            .arg("-a")
+            .arg(&self.editor.root)
+            .arg(&copy)
+            .status()
+            .unwrap();
         assert!(copied.success(), "cp -a of the source");
         let seen = snapshot(&self.editor.root);
         self.points.push(Kept { id, seen, copy });
@@ -101,14 +115,48 @@ impl Chain {
             .arg(format!("{}/", point.copy.display()))
             .output()
             .unwrap();
-        assert!(rsync.status.success(), "{what}: {}", String::from_utf8_lossy(&rsync.stderr));
-        assert!(rsync.stdout.is_empty(), "{what}: {}", String::from_utf8_lossy(&rsync.stdout));
+        assert!(
+            rsync.status.success(),
+            "{what}: {}",
+            String::from_utf8_lossy(&rsync.stderr)
+        );
+        assert!(
+            rsync.stdout.is_empty(),
+            "{what}: {}",
+            String::from_utf8_lossy(&rsync.stdout)
+        );
     }
 
     fn check(&self) {
-        let report = bygone::ops::check(&self.repository, &CheckOptions { read_data: true, point: None }, &bygone::base::Silent).unwrap();
-        assert!(report.is_clean(), "{report:?}");
+        let told = Mutex::new(Vec::new());
+        let tell = |finding: &Finding| {
+            told.lock().unwrap().push(format!("{finding:?}"));
+            Ok(())
+        };
+        let options = CheckOptions {
+            read_data: true,
+            points: None,
+        };
+        let report = check(&self.repository, &options, &tell, &Silent).unwrap();
+        assert!(report.is_clean(), "{:?}", told.lock().unwrap());
     }
+}
+
+fn create_repository(path: &Path) -> Arc<Repository> {
+    let store = LocalStore::create(path).unwrap();
+    Repository::init(Arc::new(store), &InitOptions::default()).unwrap()
+}
+
+/// Backs `source` up. If it is `settled`, what did not change is not read again.
+fn back_up(repository: &Arc<Repository>, source: &Path, kind: PointKind, settled: bool) -> PointId {
+    let options = BackupOptions {
+        kind,
+        clock: if settled { later } else { now },
+        ..options(&[source])
+    };
+    let (report, warnings) = back_up_with(repository, &options);
+    assert!(warnings.is_empty(), "{warnings:?}");
+    report.point.expect("it was no dry run").id
 }
 
 /// Is `found` what the source was seen to be, and what its copy is?
@@ -120,7 +168,12 @@ fn assert_kept(what: &str, point: &Kept, found: &Snapshot) {
         seen.blocks = 0;
         seen.data.clear();
     };
-    assert_same(&format!("{what}, with its copy"), &snapshot(&point.copy), found, copied);
+    assert_same(
+        &format!("{what}, with its copy"),
+        &snapshot(&point.copy),
+        found,
+        copied,
+    );
 }
 
 /// A mount of the real binary, below a temporary folder, taken away when dropped.
@@ -138,7 +191,11 @@ impl Mount {
             command.args(["--point", &point.to_string()]);
         }
         let output = command.arg(&path).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         Self { path }
     }
 }
@@ -146,14 +203,25 @@ impl Mount {
 impl Drop for Mount {
     fn drop(&mut self) {
         assert!(self.path.starts_with(std::env::temp_dir()) && self.path.ends_with("mount"));
-        let output = Command::new(env!("CARGO_BIN_EXE_bygone")).arg("umount").arg(&self.path).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let output = Command::new(env!("CARGO_BIN_EXE_bygone"))
+            .arg("umount")
+            .arg(&self.path)
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 }
 
 fn bygone(temp: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bygone"));
-    command.arg("--repo").arg(temp.join("repository")).env("XDG_STATE_HOME", temp.join("state"));
+    command
+        .arg("--repo")
+        .arg(temp.join("repository"))
+        .env("XDG_STATE_HOME", temp.join("state"));
     command
 }
 
@@ -162,7 +230,10 @@ fn seed(test: u64) -> u64 {
     match std::env::var("BYGONE_TEST_SEED") {
         Ok(seed) => seed.parse().expect("BYGONE_TEST_SEED is a number"),
         Err(_) => {
-            let nanoseconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+            let nanoseconds = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap()
+                .as_nanos() as u64;
             Random::new(nanoseconds ^ test).next()
         }
     }
@@ -208,7 +279,12 @@ fn two_backups_of_one_set_at_once_both_commit() {
         assert_ne!(ids[0], ids[1]);
         for id in ids {
             let found = read_point(repository, id, root);
-            assert_same(&format!("point {id}, made beside another"), &seen, &found, |_| ());
+            assert_same(
+                &format!("point {id}, made beside another"),
+                &seen,
+                &found,
+                |_| (),
+            );
         }
     }
     chain.check();
@@ -220,20 +296,42 @@ fn backups_under_a_live_mount_commit_and_appear_in_it() {
     chain.advance(PointKind::Full);
     let mount = Mount::of(chain.temp.path(), None);
     let inside = chain.editor.root.strip_prefix("/").unwrap().to_path_buf();
-    for kind in [PointKind::Incremental, PointKind::Differential, PointKind::Full, PointKind::Incremental] {
+    for kind in [
+        PointKind::Incremental,
+        PointKind::Differential,
+        PointKind::Full,
+        PointKind::Incremental,
+    ] {
         // The mount is walked while the backup runs.
-        let first = mount.path.join("points").join(chain.points[0].id.to_string()).join(&inside);
+        let first = mount
+            .path
+            .join("points")
+            .join(chain.points[0].id.to_string())
+            .join(&inside);
         let walker = std::thread::spawn(move || snapshot(&first));
         chain.advance(kind);
-        assert_same("the first point, read while another is made", &chain.points[0].seen, &walker.join().unwrap(), |_| ());
+        assert_same(
+            "the first point, read while another is made",
+            &chain.points[0].seen,
+            &walker.join().unwrap(),
+            |_| (),
+        );
         let newest = chain.points.last().unwrap();
         let path = mount.path.join("points").join(newest.id.to_string());
         let patience = std::time::Instant::now() + std::time::Duration::from_secs(60);
         while !path.exists() {
-            assert!(std::time::Instant::now() < patience, "{path:?} does not appear in a minute");
+            assert!(
+                std::time::Instant::now() < patience,
+                "{path:?} does not appear in a minute"
+            );
             std::thread::sleep(std::time::Duration::from_millis(100));
         }
-        assert_same("the newest point, in a mount older than it", &newest.seen, &snapshot(&path.join(&inside)), |_| ());
+        assert_same(
+            "the newest point, in a mount older than it",
+            &newest.seen,
+            &snapshot(&path.join(&inside)),
+            |_| (),
+        );
     }
     drop(mount);
     chain.check();

@@ -4,17 +4,19 @@
 mod written;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bygone::base::{ErrorKind, Key, Origin, PointId, Row, RunId};
+use bygone::fetch::Fetcher;
 use bygone::format::{
     ChunkPlace, Content, EXTENT_LIST_SPAN, Entry, Extent, ExtentList, FileType, Record,
-    RunReference, Section, Xattr, encode_extents, pack_name,
+    RunReference, Section, Xattr, encode_extents, pack_name, run_name,
 };
 use bygone::manifest::RunWriter;
 use bygone::repo::PointFilter;
 use bygone::seal::SealedKind;
 use bygone::store::Store;
-use bygone::tree::{Attributes, Lifetime, NodeId, SeekFor, Tree, TreeOptions};
+use bygone::tree::{Attributes, Lifetime, NodeId, Numbers, SeekFor, Tree, TreeOptions};
 
 use written::{Written, entry};
 
@@ -661,6 +663,98 @@ fn a_damaged_frame_costs_its_files_and_the_error_says_all_that_is_known() {
     ] {
         assert!(message.contains(&part), "{part} is not in: {message}");
     }
+}
+
+#[test]
+fn a_damaged_block_of_a_run_ends_a_listing_with_an_error_after_what_could_be_read() {
+    let written = Written::new();
+    let paths: Vec<Vec<u8>> = (0..10_000)
+        .map(|number| format!("big/{number:05}").into_bytes())
+        .collect();
+    let all: Vec<(&[u8], Option<Entry>)> = paths
+        .iter()
+        .map(|path| (&path[..], Some(inline(b"x"))))
+        .chain([(&b"small/file"[..], Some(inline(b"y")))])
+        .collect();
+    let run = write_run(&written, false, &all);
+    // Files lie first in a run, and take most of it.
+    let name = run_name(&run.id);
+    let mut object = written.memory.get(&name).unwrap();
+    let middle = object.len() / 2;
+    object[middle] ^= 1;
+    written.memory.damage(&name, &object);
+    let point = written.commit(vec![run], "host");
+    let tree = written.tree(single(point));
+    let big = get(&tree, b"big").node;
+    let (mut listed, mut cookie) = (0, 0);
+    let error = loop {
+        let before = listed;
+        let result = tree.list(big, cookie, &mut |entry| {
+            let is_taken = listed - before < 100;
+            if is_taken {
+                cookie = entry.cookie;
+                listed += 1;
+            }
+            is_taken
+        });
+        match result {
+            Ok(()) => assert_ne!(listed, before, "the damage must show"),
+            Err(error) => break error,
+        }
+    };
+    assert!((1000..9000).contains(&listed), "{listed}");
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    let message = error.to_string();
+    assert!(
+        message.contains("/big") && message.contains("block"),
+        "{message}"
+    );
+    assert_eq!(read(&tree, get(&tree, b"small/file").node, 0, 9), b"y");
+    assert_eq!(read(&tree, get(&tree, b"big/00000").node, 0, 9), b"x");
+    assert_eq!(read(&tree, get(&tree, b"big/09999").node, 0, 9), b"x");
+}
+
+#[test]
+fn node_ids_outlive_a_mount_and_threads_see_the_same_tree() {
+    let written = Written::new();
+    let paths: Vec<Vec<u8>> = (0..300)
+        .map(|number| format!("d{}/e/f{number}", number % 7).into_bytes())
+        .collect();
+    let all: Vec<(&[u8], Option<Entry>)> = paths
+        .iter()
+        .map(|path| (&path[..], Some(inline(path))))
+        .collect();
+    let run = write_run(&written, false, &all);
+    let other = write_run(&written, false, &all[..1]);
+    written.commit(vec![other], "other");
+    let point = written.commit(vec![run], "host");
+    let folder = tempfile::tempdir().unwrap();
+    let open = |options: TreeOptions| {
+        let fetcher = Fetcher::new(Arc::clone(&written.repository), 1 << 20);
+        let numbers = Numbers::open(&folder.path().join("numbers")).unwrap();
+        Tree::open(fetcher, numbers, options).unwrap()
+    };
+    // The first mount knows one point only, the second one meets another first.
+    let nodes: Vec<NodeId> = {
+        let tree = open(single(point));
+        paths.iter().map(|path| get(&tree, path).node).collect()
+    };
+    let tree = open(TreeOptions::default());
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let (tree, paths, nodes) = (&tree, &paths, &nodes);
+            scope.spawn(move || {
+                for step in 0..paths.len() {
+                    let number = (step * 11 + thread * 50) % paths.len();
+                    let path = [format!("points/{point}/").as_bytes(), &paths[number]].concat();
+                    let found = get(tree, &path);
+                    assert_eq!(found.node, nodes[number]);
+                    assert_eq!(tree.attributes(found.node).unwrap(), found);
+                    assert_eq!(read(tree, found.node, 0, 100), paths[number]);
+                }
+            });
+        }
+    });
 }
 
 #[test]

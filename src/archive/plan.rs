@@ -470,3 +470,6 @@ fn take_at(
         _ => Ok(None),
     }
 }
+
+#[cfg(test)]
+mod tests;

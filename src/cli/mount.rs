@@ -18,6 +18,7 @@ use super::outcome::Outcome;
 use crate::base::{Error, PointId, Result};
 use crate::fetch::Fetcher;
 use crate::fuse::{MountOptions, MountedTree, Protected, keep_apart, prepare, source_name};
+use crate::ops::select::{PointSpec, select};
 use crate::repo::{Catalogue, Repository};
 use crate::tree::{Numbers, Owner, Tree, TreeOptions};
 
@@ -47,7 +48,7 @@ pub struct Arguments {
     #[arg(long)]
     pub(super) foreground: bool,
 
-    /// Let other users in; each may read what the files' permissions and ACLs let him read
+    /// Let other users in, each to what the files' permissions and ACLs allow
     #[arg(long)]
     pub(super) allow_other: bool,
 
@@ -75,12 +76,12 @@ pub struct Arguments {
     #[arg(short = 'o', value_name = "OPT", value_delimiter = ',')]
     pub(super) options: Vec<String>,
 
-    #[command(flatten)]
-    pub(super) filter: PointFilterArguments,
-
     /// The folder to mount at
     #[arg(value_name = "MNT")]
     pub(super) place: PathBuf,
+
+    #[command(flatten)]
+    pub(super) filter: PointFilterArguments,
 }
 
 /// What is printed with `--json`.
@@ -111,18 +112,27 @@ pub fn run(arguments: &Arguments, context: &Context) -> Result<Outcome> {
     for option in std::mem::take(&mut arguments.options) {
         mount_options::apply(&mut arguments, &option)?;
     }
-    let state = context.state_directory()?;
-    let protected = [
-        protected(context.repository_place()?, "the repository", false),
-        protected(&state, "what bygone keeps about its mounts in", false),
-    ];
+    // A rescue system may have no place for state, and that is when a mount is needed most.
+    let state = context.state_directory();
+    let mut protected = vec![keep_off(
+        context.repository_place()?,
+        "the repository",
+        false,
+    )];
+    if let Ok(state) = &state {
+        protected.push(keep_off(
+            state,
+            "what bygone keeps about its mounts in",
+            false,
+        ));
+    }
     // Before anything is loaded: whoever mistypes a place is told at once.
     let place = prepare(&arguments.place, &protected)?;
     if arguments.foreground {
-        return serve(&arguments, context, &place, &state, None);
+        return serve(&arguments, context, &place, state, None);
     }
     match fork()? {
-        Side::Working(working) => serve(&arguments, context, &place, &state, Some(working)),
+        Side::Working(working) => serve(&arguments, context, &place, state, Some(working)),
         Side::Waiting(waiting) => match waiting.wait()? {
             Beginning::Ready => Ok(Outcome::Done),
             // It said what went wrong, on the same terminal; its exit code is this command's.
@@ -131,7 +141,7 @@ pub fn run(arguments: &Arguments, context: &Context) -> Result<Outcome> {
     }
 }
 
-fn protected(path: &Path, noun: &'static str, inside_is_allowed: bool) -> Protected {
+fn keep_off(path: &Path, noun: &'static str, inside_is_allowed: bool) -> Protected {
     Protected {
         path: path.to_owned(),
         noun,
@@ -144,36 +154,27 @@ fn serve(
     arguments: &Arguments,
     context: &Context,
     place: &Path,
-    state: &Path,
+    state: Result<PathBuf>,
     working: Option<Working>,
 ) -> Result<Outcome> {
     // First of all, so that no signal ends the process with a mount behind it that nobody serves.
     let stop = stop_signals()?;
     let repository = context.open_repository()?;
-    let point = match &arguments.point {
-        Some(text) => Some(context.point(&repository, text, &arguments.filter)?.id),
-        None => None,
-    };
-    keep_apart(place, &sources_on_this_host(&repository)?)?;
+    let catalogue = Catalogue::load(&repository)?;
+    for (id, error) in catalogue.damaged() {
+        warn!("point {id} is not shown: {error}");
+    }
+    keep_apart(place, &sources_on_this_host(&catalogue))?;
+    let point = point_to_show(arguments, context, &catalogue)?;
     let tree = open_tree(arguments, &repository, point, state)?;
+    let in_background = working.is_some();
+    settle_log(arguments, context, in_background)?;
     let options = MountOptions {
         allow_other: arguments.allow_other,
         owner: arguments.owner,
         no_permissions: arguments.no_permissions,
         no_exec: arguments.no_exec,
     };
-    let in_background = working.is_some();
-    std::panic::set_hook(Box::new(|panic| error!("{panic}")));
-    if in_background && arguments.log_file.is_none() && !mount_log::system_log_listens() {
-        warn!(
-            "nothing listens at /dev/log, so that what this mount logs is lost; --log-file keeps it"
-        );
-    }
-    mount_log::settle(
-        arguments.log_file.as_deref(),
-        in_background,
-        context.verbose(),
-    )?;
     let source = source_name(repository.id(), point);
     let mounted = MountedTree::mount(tree, place, &source, &options)?;
     tell(context, &repository, point, place)?;
@@ -187,6 +188,32 @@ fn serve(
         error!("{error}");
     }
     served.map(|()| Outcome::Done)
+}
+
+/// The one point to show, if one was named.
+fn point_to_show(
+    arguments: &Arguments,
+    context: &Context,
+    catalogue: &Catalogue,
+) -> Result<Option<PointId>> {
+    let Some(text) = &arguments.point else {
+        return Ok(None);
+    };
+    let spec = PointSpec::parse(text, &context.now());
+    let point = select(&spec, catalogue, &arguments.filter.to_filter())?;
+    Ok(Some(point.id))
+}
+
+/// Sends the log to where it stays, panics too.
+fn settle_log(arguments: &Arguments, context: &Context, in_background: bool) -> Result<()> {
+    std::panic::set_hook(Box::new(|panic| error!("{panic}")));
+    let file = arguments.log_file.as_deref();
+    if in_background && file.is_none() && !mount_log::system_log_listens() {
+        warn!(
+            "nothing listens at /dev/log, so that what this mount logs is lost; --log-file keeps it"
+        );
+    }
+    mount_log::settle(file, in_background, context.verbose())
 }
 
 /// Signals that ask for an end, each passed on as it comes.
@@ -208,9 +235,9 @@ fn stop_signals() -> Result<Receiver<i32>> {
 }
 
 /// What was backed up on this very host: a mount over or around it would hide it from its next backup.
-fn sources_on_this_host(repository: &Repository) -> Result<Vec<Protected>> {
+fn sources_on_this_host(catalogue: &Catalogue) -> Vec<Protected> {
     let host = rustix::system::uname().nodename().to_bytes().to_vec();
-    let points = Catalogue::load(repository)?.points();
+    let points = catalogue.points();
     let mut paths: Vec<&PathBuf> = points
         .iter()
         .filter(|point| point.host.as_bytes() == host)
@@ -218,22 +245,25 @@ fn sources_on_this_host(repository: &Repository) -> Result<Vec<Protected>> {
         .collect();
     paths.sort_unstable();
     paths.dedup();
-    Ok(paths
+    paths
         .into_iter()
-        .map(|path| protected(path, "what was backed up from", true))
-        .collect())
+        .map(|path| keep_off(path, "what was backed up from", true))
+        .collect()
 }
 
 fn open_tree(
     arguments: &Arguments,
     repository: &Arc<Repository>,
     point: Option<PointId>,
-    state: &Path,
+    state: Result<PathBuf>,
 ) -> Result<Tree> {
-    let directory = state.join("mounts");
-    std::fs::create_dir_all(&directory)
-        .map_err(|error| Error::io(format!("make {}", directory.display()), error))?;
-    let numbers = Numbers::open(&directory.join(format!("{}.sqlite", repository.id())))?;
+    let numbers = match state.and_then(|state| open_numbers(repository, &state)) {
+        Ok(numbers) => numbers,
+        Err(error) => {
+            warn!("{error}; inode numbers will not be those of other mounts");
+            Numbers::in_memory()?
+        }
+    };
     let user = Owner {
         uid: rustix::process::geteuid().as_raw(),
         gid: rustix::process::getegid().as_raw(),
@@ -245,6 +275,13 @@ fn open_tree(
     };
     let fetcher = Fetcher::new(Arc::clone(repository), arguments.cache_memory);
     Tree::open(fetcher, numbers, options)
+}
+
+fn open_numbers(repository: &Repository, state: &Path) -> Result<Numbers> {
+    let directory = state.join("mounts");
+    std::fs::create_dir_all(&directory)
+        .map_err(|error| Error::io(format!("make {}", directory.display()), error))?;
+    Numbers::open(&directory.join(format!("{}.sqlite", repository.id())))
 }
 
 /// Says what is mounted where, if that was asked for.

@@ -1,6 +1,8 @@
 //! `bygone umount`: takes a mount away.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
 
 use super::context::Context;
 use super::outcome::Outcome;
@@ -12,15 +14,24 @@ use crate::fuse::{listed_place, mount_at, unmount_and_wait};
 /// Plain umount(8), and for users `fusermount3 -u`, take it away just as well, and do not wait.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  bygone umount /mnt/past")]
+  bygone umount /mnt/past
+
+JSON: an object with
+  mount_point  the folder, where nothing is mounted any more")]
 pub struct Arguments {
     /// The folder that it is mounted at
     #[arg(value_name = "MNT")]
     place: PathBuf,
 }
 
+/// What is printed with `--json`.
+#[derive(Serialize)]
+struct UmountObject<'a> {
+    mount_point: &'a Path,
+}
+
 /// Unmounts, by the place that was named and only if it is a mount of this program.
-pub fn run(arguments: &Arguments, _context: &Context) -> Result<Outcome> {
+pub fn run(arguments: &Arguments, context: &Context) -> Result<Outcome> {
     let place = listed_place(&arguments.place)?;
     let Some(record) = mount_at(&place)? else {
         return Err(Error::new(
@@ -39,5 +50,11 @@ pub fn run(arguments: &Arguments, _context: &Context) -> Result<Outcome> {
         ));
     }
     unmount_and_wait(&record)?;
+    if context.json() {
+        let object = UmountObject {
+            mount_point: &place,
+        };
+        context.output().document(&object)?;
+    }
     Ok(Outcome::Done)
 }

@@ -60,14 +60,6 @@ impl Adapter {
         }
     }
 
-    /// Does the work of a request; `request` names it in the log.
-    fn guard(&self, request: &str, work: impl FnOnce()) {
-        // The tree is whole after a panic: all that it remembers can be made again, and its locks survive one.
-        if catch_unwind(AssertUnwindSafe(work)).is_err() {
-            error!("{request} failed by an error in bygone itself: please report it");
-        }
-    }
-
     /// Lists a directory from `cookie`; `emit` takes a name, its entry and the cookie behind it, until it is full.
     fn list(
         &self,
@@ -131,6 +123,14 @@ impl Adapter {
     }
 }
 
+/// Does the work of a request; `request` names it in the log.
+fn guard(request: &str, work: impl FnOnce()) {
+    // The tree is whole after a panic: all that it remembers can be made again, and its locks survive one.
+    if catch_unwind(AssertUnwindSafe(work)).is_err() {
+        error!("{request} failed by an error in bygone itself: please report it");
+    }
+}
+
 /// Logs why a request fails, and gives the errno for it.
 fn failed(request: &str, error: &Error) -> Errno {
     error!("{request}: {error}");
@@ -177,7 +177,7 @@ impl Filesystem for Adapter {
     }
 
     fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        self.guard("lookup", || {
+        guard("lookup", || {
             match self.tree.lookup(node(parent), name.as_bytes()) {
                 Ok(Some(attributes)) => {
                     let lifetimes = self.presenter.of_lookup(&attributes);
@@ -206,7 +206,7 @@ impl Filesystem for Adapter {
         _handle: Option<FileHandle>,
         reply: ReplyAttr,
     ) {
-        self.guard("getattr", || match self.tree.attributes(node(inode)) {
+        guard("getattr", || match self.tree.attributes(node(inode)) {
             Ok(attributes) => reply.attr(
                 &duration(attributes.lifetime),
                 &self.presenter.by_inode(&attributes),
@@ -216,7 +216,7 @@ impl Filesystem for Adapter {
     }
 
     fn readlink(&self, _request: &Request, inode: INodeNo, reply: ReplyData) {
-        self.guard("readlink", || match self.tree.target(node(inode)) {
+        guard("readlink", || match self.tree.target(node(inode)) {
             Ok(target) => reply.data(&target),
             Err(error) => reply.error(failed("readlink", &error)),
         });
@@ -233,7 +233,7 @@ impl Filesystem for Adapter {
         _owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        self.guard("read", || match self.tree.read(node(inode), offset, size) {
+        guard("read", || match self.tree.read(node(inode), offset, size) {
             Ok(bytes) => match bytes.contiguous() {
                 Some(bytes) => reply.data(bytes),
                 None => {
@@ -254,7 +254,7 @@ impl Filesystem for Adapter {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        self.guard("readdir", move || {
+        guard("readdir", move || {
             let result = self.list(node(inode), offset, &mut |entry| {
                 let kind = fuse_type(entry.file_type);
                 let name = OsStr::from_bytes(entry.name);
@@ -275,7 +275,7 @@ impl Filesystem for Adapter {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        self.guard("readdirplus", move || {
+        guard("readdirplus", move || {
             let result = self.list(node(inode), offset, &mut |entry| {
                 let (attributes, lifetime) = self.listed(entry);
                 let name = OsStr::from_bytes(entry.name);
@@ -296,7 +296,7 @@ impl Filesystem for Adapter {
     }
 
     fn statfs(&self, _request: &Request, _inode: INodeNo, reply: ReplyStatfs) {
-        self.guard("statfs", || {
+        guard("statfs", || {
             let usage = self.tree.usage();
             let blocks = usage.bytes.div_ceil(u64::from(USAGE_BLOCK_BYTES));
             reply.statfs(
@@ -320,7 +320,7 @@ impl Filesystem for Adapter {
         size: u32,
         reply: ReplyXattr,
     ) {
-        self.guard("getxattr", || {
+        guard("getxattr", || {
             match self.tree.xattr(node(inode), name.as_bytes()) {
                 Ok(Some(value)) => reply_xattr(reply, size, &value),
                 Ok(None) => reply.error(Errno::ENODATA),
@@ -332,14 +332,14 @@ impl Filesystem for Adapter {
     /// Never ENOSYS, which would save a question for each file of a point that has none: with it `tar --xattrs` warns of
     /// every file, and `getfattr -d` fails.
     fn listxattr(&self, _request: &Request, inode: INodeNo, size: u32, reply: ReplyXattr) {
-        self.guard("listxattr", || match self.names_of_xattrs(node(inode)) {
+        guard("listxattr", || match self.names_of_xattrs(node(inode)) {
             Ok(list) => reply_xattr(reply, size, &list),
             Err(error) => reply.error(failed("listxattr", &error)),
         });
     }
 
     fn access(&self, _request: &Request, inode: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
-        self.guard("access", || match self.may(node(inode), mask) {
+        guard("access", || match self.may(node(inode), mask) {
             Ok(()) => reply.ok(),
             Err(errno) => reply.error(errno),
         });
@@ -354,7 +354,7 @@ impl Filesystem for Adapter {
         whence: i32,
         reply: ReplyLseek,
     ) {
-        self.guard("lseek", || {
+        guard("lseek", || {
             let what = match whence {
                 libc::SEEK_DATA => SeekFor::Data,
                 libc::SEEK_HOLE => SeekFor::Hole,
@@ -376,4 +376,27 @@ impl Filesystem for Adapter {
     }
 
     refusals!();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_ends_its_request_and_nothing_else() {
+        /// Stands for a reply, which answers EIO when it is dropped unanswered.
+        struct Reply<'a>(&'a std::cell::Cell<bool>);
+        impl Drop for Reply<'_> {
+            fn drop(&mut self) {
+                self.0.set(true);
+            }
+        }
+        let is_dropped = std::cell::Cell::new(false);
+        let reply = Reply(&is_dropped);
+        guard("read", || {
+            let _reply = reply;
+            panic!("on purpose");
+        });
+        assert!(is_dropped.get());
+    }
 }

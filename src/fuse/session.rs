@@ -30,10 +30,12 @@ const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// How long the threads may take to end once the mount is gone: each finishes the request that it serves.
 const THREADS_END_WITHIN: Duration = Duration::from_secs(10);
 
-/// A tree that is mounted and answers. Dropping it does not unmount; `serve` does.
+/// A tree that is mounted and answers; it is taken away when dropped, should it still be there.
 pub struct MountedTree {
     record: MountRecord,
     ended: Receiver<io::Result<()>>,
+    /// The mount is gone: whatever is at its place is someone else's, even if it looks alike.
+    is_gone: bool,
     /// Dropped, it ends the thread that looks for new points.
     _poll_until_dropped: Option<Sender<()>>,
 }
@@ -59,17 +61,12 @@ impl MountedTree {
         mounted
     }
 
-    /// Where it is mounted.
-    pub fn place(&self) -> &Path {
-        &self.record.place
-    }
-
     /// Serves until the mount is taken away, or until something comes from `stop`, upon which it is taken away here,
     /// even if it is in use: what is open then fails once this process ends, which it should do next.
     ///
     /// # Errors
     /// Failed, if serving ended by itself.
-    pub fn serve<T>(self, stop: &Receiver<T>) -> Result<()> {
+    pub fn serve<T>(mut self, stop: &Receiver<T>) -> Result<()> {
         select! {
             recv(self.ended) -> result => self.finish(result.ok()),
             recv(stop) -> _ => self.unmount(),
@@ -77,16 +74,16 @@ impl MountedTree {
     }
 
     /// Takes the mount away and waits for the threads to end.
-    fn unmount(self) -> Result<()> {
+    fn unmount(&mut self) -> Result<()> {
         match mounts::unmount(&self.record) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::Locked => {
                 warn!(
                     "{} was in use: what is open there fails from now on",
-                    self.place().display()
+                    self.record.place.display()
                 );
-                // Its threads would serve until the last file is closed; the process ends before.
-                return mounts::detach(&self.record);
+                // Its threads would serve until the last file is closed; the process ends before. Dropping detaches.
+                return Ok(());
             }
             // Someone else has just taken it away.
             Err(error) if error.kind() == ErrorKind::Missing => {}
@@ -96,19 +93,24 @@ impl MountedTree {
         self.finish(result.ok())
     }
 
-    fn finish(&self, result: Option<io::Result<()>>) -> Result<()> {
-        match result {
-            Some(Err(error)) => {
-                detach_and_warn(&self.record);
-                Err(Error::io(
-                    format!("serve {} any longer", self.place().display()),
-                    error,
-                ))
-            }
-            _ => {
-                info!("{} is unmounted", self.place().display());
-                Ok(())
-            }
+    /// Tells how serving ended; it ends by itself only if something is wrong, with the mount still there.
+    fn finish(&mut self, result: Option<io::Result<()>>) -> Result<()> {
+        if let Some(Err(error)) = result {
+            return Err(Error::io(
+                format!("serve {} any longer", self.record.place.display()),
+                error,
+            ));
+        }
+        self.is_gone = true;
+        info!("{} is unmounted", self.record.place.display());
+        Ok(())
+    }
+}
+
+impl Drop for MountedTree {
+    fn drop(&mut self) {
+        if !self.is_gone {
+            detach_and_warn(&self.record);
         }
     }
 }
@@ -161,6 +163,7 @@ fn start(
     Ok(MountedTree {
         record: record.clone(),
         ended,
+        is_gone: false,
         _poll_until_dropped: poll_until_dropped,
     })
 }

@@ -28,6 +28,12 @@ pub struct Spill {
     memory_max: usize,
 }
 
+impl Default for Spill {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Spill {
     /// Without a byte.
     pub fn new() -> Self {
@@ -53,10 +59,7 @@ impl Spill {
     ///
     /// # Errors
     /// That of `write`, or of a temporary file that cannot be made or written.
-    pub fn append_with(
-        &mut self,
-        write: impl FnOnce(&mut Vec<u8>) -> Result<()>,
-    ) -> Result<u64> {
+    pub fn append_with(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<u64> {
         let before = self.memory.len();
         write(&mut self.memory)?;
         let appended = self.memory.len() - before;

@@ -19,8 +19,8 @@ use crate::format::{ChunkPlace, FrameChunk, Hint, PackDirectory};
 use crate::seal::SealedKind;
 
 use super::repository::random_bytes;
-use super::upload::{FullPack, INDEX_ROWS_MAX, Shared, upload_all};
-use super::{Index, Repository};
+use super::upload::{FullPack, INDEX_ROWS_MAX, Shared, places_of, upload_all};
+use super::{Index, Repository, list_packs, read_pack_directory};
 
 /// How many index runs may be live before some are merged: each costs a lookup a page or two.
 const LIVE_RUNS_MAX: usize = 16;
@@ -216,7 +216,34 @@ impl PackWriter {
             return Ok(known);
         }
         let index = Index::open_for_writer(&self.repository)?;
+        // Only a help: without it, what an interrupted backup uploaded last is uploaded again.
+        if let Err(error) = self.index_stray_packs(&index) {
+            log::warn!("cannot look for packs that no index names: {error}");
+        }
         Ok(self.known.get_or_init(|| index))
+    }
+
+    /// Indexes the packs that no index run names: those that a backup put last before it was killed.
+    fn index_stray_packs(&self, index: &Index) -> Result<()> {
+        let indexed = index.packs()?;
+        let mut places = Vec::new();
+        for (pack, _) in list_packs(&self.repository)? {
+            if indexed.contains(&pack) {
+                continue;
+            }
+            match read_pack_directory(&self.repository, &pack) {
+                Ok(directory) => places.extend(places_of(&pack, &directory)),
+                Err(error) => log::warn!("no index names a pack, and it cannot be read: {error}"),
+            }
+            if places.len() >= INDEX_ROWS_MAX {
+                self.shared
+                    .count(index.write(&std::mem::take(&mut places))?);
+            }
+        }
+        if !places.is_empty() {
+            self.shared.count(index.write(&places)?);
+        }
+        Ok(())
     }
 
     /// A chunk's place by an index; what a damaged index cannot tell is not there.
@@ -310,8 +337,7 @@ impl Filling {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::super::upload::places_of;
-    use super::super::{InitOptions, list_packs, read_pack_directory};
+    use super::super::InitOptions;
     use super::*;
     use crate::format::{Chunking, INDEX_PREFIX, prefix_of};
     use crate::seal::Compression;
@@ -588,7 +614,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_index_run_costs_another_upload_and_no_more() {
+    fn a_damaged_index_run_costs_another_upload_at_most() {
         for from_end in [false, true] {
             let (store, repository) = repository();
             let first = writer(&repository);
@@ -603,12 +629,32 @@ mod tests {
             damaged[if from_end { object.len() - 1 } else { 0 }] ^= 1;
             store.damage(&name, &damaged);
             let next = writer(&repository);
-            assert_eq!(next.find(&place.id, place.length).unwrap(), None);
-            let again = add(&next, 1).unwrap()[0];
+            let known = next.find(&place.id, place.length).unwrap();
+            // Without a footer no run names the pack, which is then found by its own directory.
+            assert_eq!(known, from_end.then_some(place));
+            let again = known.unwrap_or_else(|| add(&next, 1).unwrap()[0]);
             next.finish().unwrap();
             let found = Index::open(&repository).unwrap().find(&place.id).unwrap();
             assert_eq!(found, [again]);
         }
+    }
+
+    #[test]
+    fn packs_that_no_index_names_are_found_by_the_next_writer() {
+        let (store, repository) = repository();
+        let first = writer(&repository);
+        let place = add(&first, 1).unwrap()[0];
+        first.finish().unwrap();
+        for (name, _) in store.objects() {
+            if name.starts_with(INDEX_PREFIX) {
+                repository.store().delete(&name).unwrap();
+            }
+        }
+        let next = writer(&repository);
+        assert_eq!(next.find(&place.id, place.length).unwrap(), Some(place));
+        next.finish().unwrap();
+        let found = Index::open(&repository).unwrap().find(&place.id).unwrap();
+        assert_eq!(found, [place]);
     }
 
     #[test]

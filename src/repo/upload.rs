@@ -128,7 +128,8 @@ impl Shared {
         Ok(())
     }
 
-    fn count(&self, bytes: u64) {
+    /// So many bytes more were put.
+    pub(super) fn count(&self, bytes: u64) {
         self.stored_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 

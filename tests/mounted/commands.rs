@@ -9,10 +9,10 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
-use rustix::mount::mount_bind;
+use rustix::mount::{UnmountFlags, mount_bind, unmount};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::machine::{Machine, is_mounted, path_text, run, within};
+use crate::machine::{Machine, assert_success, is_mounted, path_text, run, within};
 
 /// What a signal or an unmount may take to end a process.
 const SOON: Duration = Duration::from_secs(5);
@@ -54,6 +54,50 @@ fn plain_umount_ends_the_process() {
     let mount = machine.mount("mnt", &[]);
     run("umount", &[path_text(&mount.place)]);
     assert!(within(SOON, || mount.is_gone()));
+}
+
+#[test]
+fn a_mount_that_follows_another_at_once_is_not_taken_away_with_it() {
+    let (machine, _) = with_a_point();
+    let before = machine.mount("mnt", &[]);
+    // It learns of its end only when another is in its place, alike to the last digit.
+    before.signal(Signal::STOP);
+    unmount(&before.place, UnmountFlags::NOFOLLOW).unwrap();
+    let after = machine.mount("mnt", &[]);
+    before.signal(Signal::CONT);
+    assert!(within(SOON, || before.is_gone()));
+    assert!(after.is_listed() && after.path("latest").is_dir());
+    drop(after);
+}
+
+#[test]
+fn who_gives_up_waiting_leaves_no_mount_behind() {
+    let (machine, _) = with_a_point();
+    let place = machine.folder("mnt");
+    // A reader of standard output that has gone makes the command fail once the mount answers.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let status = machine
+        .bygone(&["mount", "--json", path_text(&place)])
+        .stdout(writer)
+        .status()
+        .unwrap();
+    assert!(!status.success());
+    assert!(within(SOON, || !is_mounted(&place)));
+}
+
+#[test]
+fn a_system_without_a_place_for_state_mounts_all_the_same() {
+    let (machine, point) = with_a_point();
+    let place = machine.folder("mnt");
+    let output = machine
+        .bygone(&["mount", path_text(&place)])
+        .env("XDG_STATE_HOME", "/proc/no/such/place")
+        .output()
+        .unwrap();
+    assert_success(&output);
+    assert!(place.join("points").join(&point).is_dir());
+    machine.done(&["umount", path_text(&place)]);
 }
 
 #[test]

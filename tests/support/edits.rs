@@ -83,7 +83,8 @@ impl Editor {
 
     fn edit_once(&mut self, paths: &[PathBuf]) -> io::Result<()> {
         if paths.is_empty() {
-            let path = self.root.join(self.new_name());
+            let name = self.new_name();
+            let path = self.root.join(name);
             return self.make_anything(&path);
         }
         let path = self.random.pick(paths).clone();
