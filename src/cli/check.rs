@@ -13,6 +13,11 @@ use crate::ops::check::{CheckOptions, CheckReport, Finding, ObjectState, check};
 use crate::repo::{Catalogue, Repository};
 
 /// Look for damage: everything but the chunks' bytes, or those too
+///
+/// Config, points and their chains, every piece and every record of every manifest, the directories of packs and the
+/// index are read and held against each other, and each chunk that a file needs must be where it should be. With
+/// --read-data, every chunk is fetched, opened and verified as well, each once. Each object that is damaged or missing
+/// is told, and each path of each point that this costs; the exit code is then 20. Nothing is changed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   bygone check

@@ -15,6 +15,9 @@ use crate::seal::Compression;
 use crate::store::LocalStore;
 
 /// Make a repository in a place that is empty or does not exist yet
+///
+/// The repository is not encrypted: whoever can read its files can read what is backed up. The directory is made with
+/// permissions for its owner alone. How content is cut and compressed is settled here, and holds for all backups.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   bygone init /srv/backup

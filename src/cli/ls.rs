@@ -24,6 +24,9 @@ use crate::ops::list;
 const MEMORY_BYTES: u64 = 16 << 20;
 
 /// List a directory of a restore point
+///
+/// Nothing needs to be mounted. Names go into a pipe byte for byte, as ls(1) gives them; on a terminal, what it would
+/// obey rather than show is escaped. With -R, whole paths are listed, one a line.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   bygone ls latest

@@ -12,6 +12,10 @@ use crate::format::Point;
 use crate::repo::{Catalogue, recorded_paths};
 
 /// List restore points, newest first
+///
+/// CHAIN is the number of points that a point's chain has, itself and its base among them; NEW DATA is the content
+/// that its backup brought and the repository had not had. A point that cannot be read is told of, and the exit code
+/// is then 20.
 #[derive(Debug, clap::Args)]
 #[command(after_help = concat!("Examples:
   bygone points

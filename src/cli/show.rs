@@ -22,6 +22,9 @@ use crate::repo::{Catalogue, Repository};
 const MEMORY_BYTES: u64 = 4 << 20;
 
 /// Show everything about one restore point
+///
+/// What was backed up, when, how long it took and what it brought; what the backup warned of; the chain that it
+/// stands on, itself first; and the manifests in which its entries are recorded.
 #[derive(Debug, clap::Args)]
 #[command(after_help = concat!("Examples:
   bygone show latest

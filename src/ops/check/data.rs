@@ -79,7 +79,7 @@ fn check_pack(
     }
     check.monitor.event(Event::Done {
         files: 1,
-        bytes: length,
+        bytes: length - u64::from(directory.end()),
     });
     Ok(())
 }
@@ -135,6 +135,10 @@ fn check_window(
             check.reporter.failed(name, error.context(place))?;
         }
     }
+    check.monitor.event(Event::Done {
+        files: 0,
+        bytes: stored_bytes,
+    });
     let chunks: usize = frames.iter().map(|frame| frame.chunks.len()).sum();
     check.reporter.count(|report| {
         report.verified_chunks += chunks as u64;

@@ -278,7 +278,11 @@ impl RunCheck<'_, '_> {
     }
 
     /// Checks a sequence that is no section: its blocks, and each entry by `decode`. Tells whether all is well.
-    fn sequence(&mut self, sequence: Sequence, decode: impl Fn(&[u8]) -> Result<()>) -> Result<bool> {
+    fn sequence(
+        &mut self,
+        sequence: Sequence,
+        decode: impl Fn(&[u8]) -> Result<()>,
+    ) -> Result<bool> {
         let mut rows = 0;
         let mut is_whole = true;
         self.object.each_block(sequence, |found| {

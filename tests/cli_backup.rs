@@ -1,0 +1,279 @@
+//! `bygone backup` and what the other commands make of its points, as a script meets them.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Bytes of a file that takes a while to back up.
+const LARGE_BYTES: usize = 96 << 20;
+
+/// How long anything here may take at the most.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A folder with a source tree and an empty repository.
+struct Place {
+    folder: TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let place = Self {
+            folder: tempfile::tempdir().unwrap(),
+        };
+        std::fs::create_dir_all(place.source().join("sub")).unwrap();
+        std::fs::write(place.source().join("kept"), "kept").unwrap();
+        std::fs::write(place.source().join("sub/changed"), "before").unwrap();
+        assert!(place.run(&["init"]).status.success());
+        place
+    }
+
+    fn source(&self) -> PathBuf {
+        self.folder.path().join("source")
+    }
+
+    fn repository(&self) -> PathBuf {
+        self.folder.path().join("repository")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(assert_cmd::cargo::cargo_bin!("bygone"));
+        command
+            .args(arguments)
+            .env_clear()
+            .env("HOME", self.folder.path())
+            .env("TZ", "UTC")
+            .env("BYGONE_REPO", self.repository())
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    #[track_caller]
+    fn json(&self, arguments: &[&str]) -> Value {
+        let output = self.run(arguments);
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{errors}");
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {errors}"))
+    }
+
+    #[track_caller]
+    fn back_up(&self, options: &[&str]) -> Value {
+        let source = self.source();
+        let mut arguments = vec!["backup", "--json"];
+        arguments.extend_from_slice(options);
+        arguments.push(source.to_str().unwrap());
+        self.json(&arguments)
+    }
+
+    fn points(&self) -> Vec<Value> {
+        self.json(&["points", "--json"]).as_array().unwrap().clone()
+    }
+}
+
+/// Waits until `is_so`, or fails.
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < PATIENCE, "{what} never came");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn is_not_empty(folder: &Path) -> bool {
+    std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
+}
+
+fn interrupt(child: &Child) {
+    let id = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
+}
+
+#[test]
+fn kinds_stand_on_each_other_as_the_points_say() {
+    let place = Place::new();
+    let first = place.back_up(&[]);
+    assert_eq!(
+        (&first["kind"], &first["parent"]),
+        (&"full".into(), &Value::Null)
+    );
+    std::fs::write(place.source().join("sub/changed"), "after, and longer").unwrap();
+    let second = place.back_up(&["--label", "why=upgrade"]);
+    assert_eq!(
+        (&second["kind"], &second["parent"]),
+        (&"incremental".into(), &first["id"])
+    );
+    assert_eq!(
+        second["chain"],
+        serde_json::json!([second["id"], first["id"]])
+    );
+    let third = place.back_up(&["--differential"]);
+    assert_eq!(
+        (&third["kind"], &third["parent"]),
+        (&"differential".into(), &first["id"])
+    );
+    assert_eq!(
+        third["chain"],
+        serde_json::json!([third["id"], first["id"]])
+    );
+    let fourth = place.back_up(&["--full"]);
+    assert_eq!(
+        (&fourth["kind"], &fourth["base"]),
+        (&"full".into(), &fourth["id"])
+    );
+
+    let listed: Vec<Value> = place
+        .points()
+        .iter()
+        .map(|point| point["id"].clone())
+        .collect();
+    let made = [&fourth, &third, &second, &first].map(|point| point["id"].clone());
+    assert_eq!(listed, made, "newest first, also within a second");
+    assert_eq!(
+        place.json(&["show", "latest", "--json"])["id"],
+        fourth["id"]
+    );
+    assert_eq!(
+        place.json(&["show", "latest~2", "--json"])["id"],
+        second["id"]
+    );
+    assert_eq!(
+        place.json(&["show", "why=upgrade", "--json"])["id"],
+        second["id"]
+    );
+    assert!(place.run(&["check", "--read-data"]).status.success());
+}
+
+#[test]
+fn what_backup_prints_is_what_points_and_show_print() {
+    let place = Place::new();
+    let made = place.back_up(&["--host", "moon", "--set", "home"]);
+    let [listed] = &place.points()[..] else {
+        panic!("one point was made");
+    };
+    assert_eq!(&made, listed);
+    let shown = place.json(&["show", "latest", "--json"]);
+    for (field, value) in listed.as_object().unwrap() {
+        assert_eq!(&shown[field], value, "{field}");
+    }
+    assert_eq!(
+        (&made["host"], &made["set"]),
+        (&"moon".into(), &"home".into())
+    );
+    assert_eq!(made["files"], 2);
+    assert_eq!(made["bytes"], 10);
+    assert_eq!(made["paths"], serde_json::json!([place.source()]));
+}
+
+#[test]
+fn nothing_but_the_summary_is_printed_into_a_pipe() {
+    let place = Place::new();
+    let source = place.source();
+    let output = place.run(&["backup", source.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    let summary = String::from_utf8(output.stdout).unwrap();
+    assert!(summary.contains("newly uploaded"), "{summary}");
+    assert!(
+        !summary.contains('\u{1b}') && !summary.contains('\r'),
+        "{summary:?}"
+    );
+    let output = place.run(&["backup", "-q", source.to_str().unwrap()]);
+    assert_eq!(
+        (&output.stdout[..], &output.stderr[..]),
+        (&b""[..], &b""[..])
+    );
+}
+
+#[test]
+fn a_source_that_is_not_there_is_refused_and_commits_nothing() {
+    let place = Place::new();
+    let output = place.run(&["backup", "/nothing/like/it"]);
+    assert!(!output.status.success());
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        errors.starts_with("bygone: ") && errors.contains("/nothing/like/it"),
+        "{errors}"
+    );
+    assert!(place.points().is_empty());
+}
+
+#[test]
+fn names_of_any_bytes_come_out_of_ls_as_they_went_in() {
+    use std::os::unix::ffi::OsStrExt;
+    let place = Place::new();
+    let names: [&[u8]; 5] = [
+        b"caf\xe9",
+        b"new\nline",
+        b"\x1b[31mred",
+        b"back\\slash",
+        b"-rf",
+    ];
+    let folder = place.source().join("names");
+    std::fs::create_dir(&folder).unwrap();
+    for name in names {
+        std::fs::write(folder.join(std::ffi::OsStr::from_bytes(name)), "x").unwrap();
+    }
+    place.back_up(&[]);
+    let output = place.run(&["ls", "latest", folder.to_str().unwrap()]);
+    let mut expected = names;
+    expected.sort_unstable();
+    let listed: Vec<u8> = expected
+        .iter()
+        .flat_map(|name| [name, &b"\n"[..]].concat())
+        .collect();
+    assert_eq!(output.stdout, listed, "raw into a pipe");
+    let output = place.run(&["ls", "latest", folder.to_str().unwrap(), "--json"]);
+    let objects: Vec<Value> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(objects.len(), names.len());
+    let hex: String = [folder.as_os_str().as_bytes(), b"/caf\xe9"]
+        .concat()
+        .iter()
+        .skip(1)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let found = objects
+        .iter()
+        .find(|object| !object["path_hex"].is_null())
+        .unwrap();
+    assert_eq!(found["path_hex"], Value::from(hex));
+}
+
+#[test]
+fn a_backup_that_is_interrupted_exits_with_130_and_commits_nothing() {
+    let place = Place::new();
+    let mut noise = vec![0; LARGE_BYTES];
+    blake3::Hasher::new().finalize_xof().fill(&mut noise);
+    std::fs::write(place.source().join("large"), noise).unwrap();
+    let source = place.source();
+    let child = place
+        .command(&["backup", source.to_str().unwrap()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The first pack is there: it has begun, and is far from its end.
+    wait_until("a pack", || is_not_empty(&place.repository().join("packs")));
+    interrupt(&child);
+    let output = child.wait_with_output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(130), "{errors}");
+    assert!(errors.contains("interrupted"), "{errors}");
+    assert!(place.points().is_empty());
+    assert!(place.run(&["check"]).status.success());
+    let next = place.back_up(&[]);
+    assert!(
+        next["newly_uploaded_bytes"].as_u64().unwrap() < LARGE_BYTES as u64,
+        "what was uploaded is not uploaded again"
+    );
+}
