@@ -70,10 +70,10 @@ enum Command {
 
 impl Command {
     /// Starts the log: on standard error, but for a mount's, which moves once it is in the background.
-    fn start_log(&self, verbose: u8) {
+    fn start_log(&self, verbose: u8, json: bool) {
         match self {
-            Self::Mount(_) => mount_log::start(verbose),
-            _ => logging::start(verbose),
+            Self::Mount(_) => mount_log::start(verbose, json),
+            _ => logging::start(verbose, json),
         }
     }
 
@@ -102,7 +102,8 @@ pub fn main() -> ExitCode {
         Ok(line) => line,
         Err(error) => return outcome::of_parsing(&error),
     };
-    line.command.start_log(line.global.verbose);
+    line.command
+        .start_log(line.global.verbose, line.global.json);
     let context = Context::new(&line.global);
     let result = line
         .command

@@ -103,6 +103,8 @@ pub(super) fn parse_owner(text: &str) -> std::result::Result<Owner, String> {
             let (uid, gid) = (uid.parse().ok()?, gid.parse().ok()?);
             Some(Owner { uid, gid })
         })
+        // The system keeps the last number for "no one".
+        .filter(|owner| owner.uid != u32::MAX && owner.gid != u32::MAX)
         .ok_or_else(|| "expected two numbers, as in 1000:1000".to_owned())
 }
 
@@ -161,9 +163,6 @@ fn serve(
     let stop = stop_signals()?;
     let repository = context.open_repository()?;
     let catalogue = Catalogue::load(&repository)?;
-    for (id, error) in catalogue.damaged() {
-        warn!("point {id} is not shown: {error}");
-    }
     keep_apart(place, &sources_on_this_host(&catalogue))?;
     let point = point_to_show(arguments, context, &catalogue)?;
     let tree = open_tree(arguments, &repository, point, state)?;
@@ -325,7 +324,16 @@ mod tests {
     #[test]
     fn an_owner_is_two_numbers() {
         assert_eq!(parse_owner("0:65534"), Ok(Owner { uid: 0, gid: 65534 }));
-        for text in ["", "1", "1:", ":1", "me:us", "-1:0", "1:2:3"] {
+        for text in [
+            "",
+            "1",
+            "1:",
+            ":1",
+            "me:us",
+            "-1:0",
+            "1:2:3",
+            "4294967295:0",
+        ] {
             assert!(parse_owner(text).is_err(), "{text}");
         }
     }
