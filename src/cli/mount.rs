@@ -256,6 +256,7 @@ fn open_tree(
     point: Option<PointId>,
     state: Result<PathBuf>,
 ) -> Result<Tree> {
+    share_freed_memory();
     let numbers = match state.and_then(|state| open_numbers(repository, &state)) {
         Ok(numbers) => numbers,
         Err(error) => {
@@ -275,6 +276,21 @@ fn open_tree(
     let fetcher = Fetcher::new(Arc::clone(repository), arguments.cache_memory);
     Tree::open(fetcher, numbers, options)
 }
+
+/// Makes all threads share one heap, so that the room of a frame that one of them gives up serves all. With a heap for
+/// each thread, reading everything took half as much memory again, and no less time.
+#[cfg(target_env = "gnu")]
+fn share_freed_memory() {
+    // SAFETY: it sets a number in the allocator, and may be called at any time.
+    let is_set = unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+    if is_set == 0 {
+        warn!("the allocator keeps a heap for each thread, which takes more memory");
+    }
+}
+
+/// Other allocators have heaps of their own kind.
+#[cfg(not(target_env = "gnu"))]
+fn share_freed_memory() {}
 
 fn open_numbers(repository: &Repository, state: &Path) -> Result<Numbers> {
     let directory = state.join("mounts");
