@@ -348,3 +348,25 @@ fn a_dry_run_names_the_set_and_takes_its_time() {
     assert_eq!(dry["set"], first["set"]);
     assert!(dry["duration_seconds"].as_f64().unwrap() > 0.0);
 }
+
+#[test]
+fn what_is_wrong_with_the_arguments_is_json_where_that_was_asked_for() {
+    let place = Place::new();
+    let output = place.run(&["points", "--json", "--no-such-option"]);
+    assert_eq!(output.status.code(), Some(2));
+    let error: Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!(
+        (&error["type"], &error["exit_code"]),
+        (&"error".into(), &2.into())
+    );
+}
+
+#[test]
+fn a_check_of_no_point_at_all_finds_nothing_out_and_says_so() {
+    let place = Place::new();
+    place.back_up(&[]);
+    assert_eq!(
+        place.run(&["check", "--host", "mistyped"]).status.code(),
+        Some(2)
+    );
+}

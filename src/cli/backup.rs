@@ -29,13 +29,12 @@ use crate::repo::Repository;
   bygone backup --exclude '*.o' --exclude /target ~/src
   bygone backup --as /srv/data /srv/.snapshots/1/snapshot
 
-GLOB is as in a .gitignore file, relative to each PATH: '*.o' leaves out such files anywhere,
-'/target' only directly in PATH, 'build/' only directories; '!keep.o' takes back. What PATH names
-is backed up even where a GLOB matches it.
+GLOB is as in a .gitignore file, relative to each PATH: '*.o' leaves out such files anywhere, '/target' only directly \
+in PATH, 'build/' only directories; '!keep.o' takes back. What PATH names is backed up even where a GLOB matches it.
 
-A file that cannot be read keeps the entry of the latest point, marked as carried. That, and
-whatever else was left out, is a warning, and the exit code is 3: the point is committed.
-`bygone show` lists its warnings. The repository itself is never backed up.
+A file that cannot be read keeps the entry of the latest point, marked as carried. That, and whatever else was left \
+out, is a warning, and the exit code is 3: the point is committed. `bygone show` lists its warnings. The repository \
+itself is never backed up.
 
 With --full, a latest point that is damaged is a warning, too, and is done without.
 
