@@ -1,9 +1,10 @@
 //! What a reader does whose hint failed: it asks the index for other locations, and asks again once the index was
 //! listed anew, since the chunk may have moved after this process began.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::base::{ChunkId, Error, ErrorKind, Result};
+use crate::base::{ChunkId, Error, ErrorKind, PackId, Result};
 use crate::format::{ChunkPlace, Hint};
 use crate::repo::Index;
 use crate::seal::SealedKind;
@@ -14,6 +15,19 @@ use super::{ChunkBytes, Fetcher};
 #[derive(Default)]
 pub(super) struct Locations {
     index: Mutex<Option<Arc<Index>>>,
+    /// Packs and the offsets of frames in them that were told of.
+    told: Mutex<BTreeSet<(PackId, u32)>>,
+}
+
+/// Frames that are told of once. Beyond so many a log is long already, and memory counts.
+const TOLD_MAX: usize = 4096;
+
+impl Locations {
+    /// Was nothing said yet of the frame at `hint`? A lost pack would fill the log with a line for each chunk.
+    fn is_news(&self, hint: &Hint) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.len() >= TOLD_MAX || told.insert((hint.pack, hint.frame_offset))
+    }
 }
 
 impl Fetcher {
@@ -39,7 +53,9 @@ impl Fetcher {
                 }
                 tried.push(hint);
                 if let Ok(chunk) = self.chunk_at(kind, &ChunkPlace { hint, ..*place }) {
-                    log::warn!("{first}; read from pack {} instead", hint.pack);
+                    if self.locations.is_news(&place.hint) {
+                        log::warn!("{first}; read from pack {} instead", hint.pack);
+                    }
                     return Ok(chunk);
                 }
             }
