@@ -277,3 +277,96 @@ fn a_backup_that_is_interrupted_exits_with_130_and_commits_nothing() {
         "what was uploaded is not uploaded again"
     );
 }
+
+/// Flips a bit in the largest file of `folder`.
+fn damage(folder: &Path) {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort_by_key(|file| file.metadata().unwrap().len());
+    let largest = files.pop().unwrap();
+    let mut bytes = std::fs::read(&largest).unwrap();
+    let place = bytes.len() / 3;
+    bytes[place] ^= 4;
+    std::fs::remove_file(&largest).unwrap();
+    std::fs::write(&largest, bytes).unwrap();
+}
+
+#[test]
+fn a_full_backup_does_without_a_damaged_latest_point() {
+    let place = Place::new();
+    place.back_up(&[]);
+    damage(&place.repository().join("manifests"));
+    let source = place.source();
+    let source = source.to_str().unwrap();
+
+    let incremental = place.run(&["backup", source]);
+    assert_eq!(incremental.status.code(), Some(20));
+    let told = String::from_utf8_lossy(&incremental.stderr).into_owned();
+    assert!(told.contains("--full"), "{told}");
+
+    let full = place.run(&["backup", "--full", source]);
+    let told = String::from_utf8_lossy(&full.stderr).into_owned();
+    assert_eq!(full.status.code(), Some(3), "{told}");
+    assert!(told.contains("cannot be compared with"), "{told}");
+    assert!(place.run(&["check", "latest"]).status.success());
+    let next = place.back_up(&[]);
+    assert_eq!(next["kind"], "incremental");
+}
+
+#[test]
+fn the_repository_is_no_source() {
+    let place = Place::new();
+    for path in [place.repository(), place.repository().join("config")] {
+        let output = place.run(&["backup", path.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(2));
+    }
+    assert_eq!(place.points(), Vec::<Value>::new());
+}
+
+#[test]
+fn a_damaged_point_is_told_of_once_and_as_json_where_that_was_asked_for() {
+    let place = Place::new();
+    place.back_up(&[]);
+    place.back_up(&[]);
+    damage(&place.repository().join("points"));
+    let source = place.source();
+    let output = place.run(&["backup", "--json", source.to_str().unwrap()]);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    let lines: Vec<&str> = told.lines().collect();
+    assert_eq!(lines.len(), 1, "{told}");
+    let warning: Value = serde_json::from_str(lines[0]).unwrap();
+    assert_eq!(warning["type"], "warning");
+}
+
+#[test]
+fn a_dry_run_names_the_set_and_takes_its_time() {
+    let place = Place::new();
+    let first = place.back_up(&[]);
+    let dry = place.back_up(&["--dry-run"]);
+    assert_eq!(dry["set"], first["set"]);
+    assert!(dry["duration_seconds"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn what_is_wrong_with_the_arguments_is_json_where_that_was_asked_for() {
+    let place = Place::new();
+    let output = place.run(&["points", "--json", "--no-such-option"]);
+    assert_eq!(output.status.code(), Some(2));
+    let error: Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!(
+        (&error["type"], &error["exit_code"]),
+        (&"error".into(), &2.into())
+    );
+}
+
+#[test]
+fn a_check_of_no_point_at_all_finds_nothing_out_and_says_so() {
+    let place = Place::new();
+    place.back_up(&[]);
+    assert_eq!(
+        place.run(&["check", "--host", "mistyped"]).status.code(),
+        Some(2)
+    );
+}

@@ -115,7 +115,7 @@ fn write_content(repository: &Arc<Repository>) -> Placed {
                 let length = bytes.len() as u32;
                 offset += length;
                 FrameChunk {
-                    id: seal.chunk_id(bytes),
+                    id: seal.chunk_id_in(kind, bytes),
                     offset: offset - length,
                     length,
                 }

@@ -79,6 +79,8 @@ impl Scene {
     }
 
     fn run(&self, options: &BackupOptions) -> (BackupReport, Vec<String>) {
+        // What is written out later than it is backed up may take other blocks than it took then.
+        rustix::fs::syncfs(File::open(self.source.parent().unwrap()).unwrap()).unwrap();
         back_up_with(&self.repository, options)
     }
 

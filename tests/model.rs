@@ -64,6 +64,8 @@ impl Chain {
     fn advance(&mut self, kind: PointKind) {
         let edits = self.editor.random.below(40);
         self.editor.edit(edits);
+        // What is written out later than it is backed up may take other blocks than it took then.
+        rustix::fs::syncfs(std::fs::File::open(&self.editor.root).unwrap()).unwrap();
         // Now and then the clock has moved on, so that what did not change is settled.
         let settled = !self.editor.random.once_in(4);
         let id = back_up(&self.repository, &self.editor.root, kind, settled);

@@ -286,7 +286,7 @@ impl<'a> Large<'a> {
 
     /// Feeds the hash the zeros that a hole reads as, unless they are too many.
     fn hash_zeros(&mut self, length: u64) {
-        const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+        static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
         if self.holes > HASHED_HOLES_BYTES_MAX {
             self.hasher = None;
         }

@@ -125,7 +125,7 @@ impl<'a> Frames<'a> {
     /// # Errors
     /// Those of the index and of the store.
     pub fn place(&self, kind: SealedKind, plain: &[u8]) -> Result<(ChunkId, Placing)> {
-        let id = self.seal.chunk_id(plain);
+        let id = self.seal.chunk_id_in(kind, plain);
         let length = length_of(plain);
         let place = {
             let mut on_their_way = self.on_their_way();

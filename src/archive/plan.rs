@@ -76,6 +76,9 @@ pub struct Based {
     pub metadata: Option<Box<Metadata>>,
 }
 
+/// What reference and base have at one key.
+type Before = (Option<Found>, Option<(Section, Based)>);
+
 impl Based {
     fn of(known: &Found) -> Self {
         let is_directory = known.entry.metadata.file_type == FileType::Directory;
@@ -228,7 +231,7 @@ where
     }
 
     /// Takes what reference and base have at `key`.
-    fn take(&mut self, key: &Key) -> Result<(Option<Found>, Option<(Section, Based)>)> {
+    fn take(&mut self, key: &Key) -> Result<Before> {
         let before = take_at(&mut self.reference, key)?;
         let with_section = |known: &Found| {
             let section = known.entry.metadata.file_type.section();

@@ -100,6 +100,17 @@ pub fn parse_label(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// A host's or a set's name. An empty one comes from a variable that is not set, and would begin a set of its own.
+///
+/// # Errors
+/// Says what was expected.
+pub fn parse_name(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        return Err("it is empty: name one, or leave the option out".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 /// Refuses a place that is set and says nothing, rather than taking the working directory for it.
 fn repository_place(place: OsString) -> Result<PathBuf, &'static str> {
     if place.as_encoded_bytes().trim_ascii().is_empty() {
@@ -122,6 +133,12 @@ mod tests {
         assert!(
             parse_size("much").is_err() && parse_size("-1").is_err() && parse_size("").is_err()
         );
+    }
+
+    #[test]
+    fn a_name_says_something() {
+        assert_eq!(parse_name("moon"), Ok("moon".to_owned()));
+        assert!(parse_name("").is_err() && parse_name(" ").is_err());
     }
 
     #[test]

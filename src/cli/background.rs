@@ -6,8 +6,10 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
+use rustix::io::fcntl_getfd;
 use rustix::process::{Pid, WaitOptions, chdir, setsid, waitpid};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 
@@ -66,6 +68,7 @@ pub(super) fn fork() -> Result<Side> {
         None => {
             // A session of its own: what the terminal sends its processes no longer comes here.
             setsid().map_err(|error| Error::io("leave the terminal's session", error.into()))?;
+            let_go_of_inherited()?;
             Ok(Side::Working(Working {
                 pipe: File::from(writer),
             }))
@@ -79,6 +82,33 @@ fn threads() -> Result<usize> {
     std::fs::read_dir(list)
         .map(Iterator::count)
         .map_err(|error| Error::io(format!("read {}", list.display()), error))
+}
+
+/// Closes what this process was started with beside the standard streams: a pipe would never end for whoever reads it,
+/// and a lock on a file would be held for as long as the mount lives. What this process opened itself is closed on exec
+/// and is so told apart.
+fn let_go_of_inherited() -> Result<()> {
+    let list = Path::new("/proc/self/fd");
+    let problem = |error| Error::io(format!("read {}", list.display()), error);
+    let mut inherited: Vec<RawFd> = Vec::new();
+    for entry in std::fs::read_dir(list).map_err(problem)? {
+        let name = entry.map_err(problem)?.file_name();
+        let Some(number) = name.to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        // SAFETY: it was open when it was listed, and this process has one thread, which only looks at its flags.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+        let is_own =
+            fcntl_getfd(descriptor).is_ok_and(|flags| flags.contains(rustix::io::FdFlags::CLOEXEC));
+        if number > libc::STDERR_FILENO && !is_own {
+            inherited.push(number);
+        }
+    }
+    for number in inherited {
+        // SAFETY: nothing in this process knows of it: all that the standard library opens is closed on exec.
+        drop(unsafe { OwnedFd::from_raw_fd(number) });
+    }
+    Ok(())
 }
 
 impl Waiting {

@@ -7,10 +7,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::arguments::{PointFilterArguments, parse_label};
+use super::arguments::{PointFilterArguments, parse_label, parse_name};
 use super::context::Context;
 use super::outcome::Outcome;
-use super::output::{local_time, size, text_of};
+use super::output::{counted, local_time, size, text_of};
 use super::point_object::{PointObject, committed, point_fields};
 use crate::archive::OwnerNames;
 use crate::base::{Error, PointId, Result, Timestamp};
@@ -29,11 +29,14 @@ use crate::repo::Repository;
   bygone backup --exclude '*.o' --exclude /target ~/src
   bygone backup --as /srv/data /srv/.snapshots/1/snapshot
 
-GLOB is as in a .gitignore file, relative to each PATH: '*.o' leaves out such files anywhere, '/target' only directly in
-PATH, 'build/' only directories; '!keep.o' takes back. What PATH names is backed up even where a GLOB matches it.
+GLOB is as in a .gitignore file, relative to each PATH: '*.o' leaves out such files anywhere, '/target' only directly \
+in PATH, 'build/' only directories; '!keep.o' takes back. What PATH names is backed up even where a GLOB matches it.
 
-A file that cannot be read keeps the entry of the latest point, marked as carried. That, and whatever else was left out,
-is a warning, and the exit code is 3: the point is committed. `bygone show` lists its warnings.
+A file that cannot be read keeps the entry of the latest point, marked as carried. That, and whatever else was left \
+out, is a warning, and the exit code is 3: the point is committed. `bygone show` lists its warnings. The repository \
+itself is never backed up.
+
+With --full, a latest point that is damaged is a warning, too, and is done without.
 
 JSON: an object of
 ", point_fields!(), "
@@ -64,11 +67,11 @@ pub struct Arguments {
     label: Vec<(String, String)>,
 
     /// The host's name, instead of this machine's
-    #[arg(long, value_name = "NAME", help_heading = "Name")]
+    #[arg(long, value_name = "NAME", value_parser = parse_name, help_heading = "Name")]
     host: Option<String>,
 
     /// The set that the point belongs to, instead of one named after the paths
-    #[arg(long, value_name = "NAME", help_heading = "Name")]
+    #[arg(long, value_name = "NAME", value_parser = parse_name, help_heading = "Name")]
     set: Option<String>,
 
     /// Record the one PATH, say a file system's snapshot, as this path
@@ -251,7 +254,7 @@ struct DryRun<'a> {
     dry_run: bool,
     kind: &'static str,
     parent: Option<PointId>,
-    set: Option<&'a str>,
+    set: &'a str,
     partial: bool,
     warnings: u64,
     #[serde(flatten)]
@@ -267,7 +270,7 @@ fn print(report: &BackupReport, options: &BackupOptions, context: &Context) -> R
                 dry_run: true,
                 kind: report.kind.word(),
                 parent: report.parent,
-                set: options.set.as_deref(),
+                set: &report.set,
                 partial: report.partial,
                 warnings: report.warnings,
                 figures: report.figures,
@@ -292,7 +295,7 @@ fn heading(report: &BackupReport, options: &BackupOptions) -> String {
     };
     match &report.point {
         Some(point) => committed_line(point, kind, because),
-        None => format!("Dry run: this would be a {kind} backup{because}. Nothing was written."),
+        None => format!("Dry run: it would be {kind}{because}. Nothing was written."),
     }
 }
 
@@ -312,11 +315,11 @@ fn summary(report: &BackupReport) -> Vec<String> {
     let figures = &report.figures;
     let mut lines = vec![
         format!(
-            "{} in {} files and {} directories; {} entries recorded",
+            "{} in {} and {}; {} recorded",
             size(figures.bytes),
-            figures.files,
-            figures.directories,
-            figures.entries_recorded
+            counted(figures.files, "file"),
+            of_two(figures.directories, "directory", "directories"),
+            of_two(figures.entries_recorded, "entry", "entries"),
         ),
         format!("{} read from the source", size(figures.read_bytes)),
         format!(
@@ -342,13 +345,19 @@ fn summary(report: &BackupReport) -> Vec<String> {
     if report.warnings > 0 {
         lines.push(match report.partial {
             true => format!(
-                "{} warnings; what could not be read was carried from the point before, or left out",
-                report.warnings
+                "{}; what could not be read was carried from the point before, or left out",
+                counted(report.warnings, "warning")
             ),
-            false => format!("{} warnings", report.warnings),
+            false => counted(report.warnings, "warning"),
         });
     }
     lines
+}
+
+/// A number of things whose plural is no mere s.
+fn of_two(count: u64, one: &str, several: &str) -> String {
+    let noun = if count == 1 { one } else { several };
+    format!("{count} {noun}")
 }
 
 #[cfg(test)]

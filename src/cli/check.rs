@@ -7,7 +7,7 @@ use super::context::Context;
 use super::ls::hex_unless_utf8;
 use super::outcome::Outcome;
 use super::output::{counted, size, text_of};
-use crate::base::{ErrorKind, PointId, Result};
+use crate::base::{Error, ErrorKind, PointId, Result};
 use crate::format::CONFIG_NAME;
 use crate::ops::check::{CheckOptions, CheckReport, Finding, ObjectState, check};
 use crate::repo::{Catalogue, Repository};
@@ -92,13 +92,19 @@ fn points(
         return Ok(None);
     }
     let points = Catalogue::load(repository)?.points();
-    Ok(Some(
-        points
-            .iter()
-            .filter(|point| filter.matches(point))
-            .map(|point| point.id)
-            .collect(),
-    ))
+    let wanted: Vec<PointId> = points
+        .iter()
+        .filter(|point| filter.matches(point))
+        .map(|point| point.id)
+        .collect();
+    // A name that is mistyped must not look like a repository without damage.
+    if wanted.is_empty() {
+        return Err(Error::new(
+            ErrorKind::Usage,
+            "no point is selected: --host, --set, --path or --label leaves all out",
+        ));
+    }
+    Ok(Some(wanted))
 }
 
 fn config_finding(kind: ErrorKind, problem: String) -> Finding {

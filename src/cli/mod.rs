@@ -30,7 +30,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 use self::arguments::GlobalArguments;
 use self::context::Context;
 use self::outcome::Outcome;
-use crate::base::Result;
+use self::output::Output;
+use crate::base::{Error, ErrorKind, Result};
 
 pub use self::outcome::EXIT_STATUSES;
 
@@ -70,10 +71,10 @@ enum Command {
 
 impl Command {
     /// Starts the log: on standard error, but for a mount's, which moves once it is in the background.
-    fn start_log(&self, verbose: u8) {
+    fn start_log(&self, verbose: u8, json: bool) {
         match self {
-            Self::Mount(_) => mount_log::start(verbose),
-            _ => logging::start(verbose),
+            Self::Mount(_) => mount_log::start(verbose, json),
+            _ => logging::start(verbose, json),
         }
     }
 
@@ -100,9 +101,13 @@ pub fn command() -> clap::Command {
 pub fn main() -> ExitCode {
     let line = match CommandLine::try_parse() {
         Ok(line) => line,
+        Err(error) if error.use_stderr() && asks_for_json() => {
+            return refused_as_json(&error);
+        }
         Err(error) => return outcome::of_parsing(&error),
     };
-    line.command.start_log(line.global.verbose);
+    line.command
+        .start_log(line.global.verbose, line.global.json);
     let context = Context::new(&line.global);
     let result = line
         .command
@@ -112,6 +117,23 @@ pub fn main() -> ExitCode {
         context.output().error(error);
     }
     outcome::exit_code(&result)
+}
+
+/// Was JSON asked for on a command line that cannot be parsed?
+fn asks_for_json() -> bool {
+    std::env::args_os()
+        .take_while(|argument| argument != "--")
+        .any(|argument| argument == "--json")
+}
+
+/// Tells what is wrong with the arguments as any other error is told to a script.
+fn refused_as_json(error: &clap::Error) -> ExitCode {
+    let text = error.to_string();
+    let message = text.lines().next().unwrap_or_default();
+    let message = message.strip_prefix("error: ").unwrap_or(message);
+    let error = Error::new(ErrorKind::Usage, message);
+    Output::new(true, false, 0).error(&error);
+    outcome::exit_code(&Err(error))
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use std::sync::{PoisonError, RwLock};
 use jiff::Zoned;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
+use super::output::{level_word, log_line};
 use crate::base::{Error, Result};
 
 /// Where log daemons listen.
@@ -22,7 +23,7 @@ const FACILITY_DAEMON: u8 = 3 << 3;
 
 /// The one log of the process.
 static LOG: MountLog = MountLog {
-    sink: RwLock::new(Sink::StandardError),
+    sink: RwLock::new(Sink::StandardError { json: false }),
 };
 
 struct MountLog {
@@ -31,13 +32,14 @@ struct MountLog {
 
 /// Where messages go.
 enum Sink {
-    StandardError,
+    StandardError { json: bool },
     File(File),
     System,
 }
 
-/// Starts the log on standard error: warnings, and more with each `-v`.
-pub(super) fn start(verbose: u8) {
+/// Starts the log on standard error: warnings, and more with each `-v`; as JSON if `json` says so.
+pub(super) fn start(verbose: u8, json: bool) {
+    *LOG.sink.write().unwrap_or_else(PoisonError::into_inner) = Sink::StandardError { json };
     // It fails only where a log was started before, which then goes on.
     if log::set_logger(&LOG).is_ok() {
         log::set_max_level(level(verbose));
@@ -99,8 +101,12 @@ impl Log for MountLog {
         let sink = self.sink.read().unwrap_or_else(PoisonError::into_inner);
         // There is no one to tell of a log that cannot be written.
         let _unwritten = match &*sink {
-            Sink::StandardError => {
-                writeln!(std::io::stderr(), "bygone: {}: {message}", word(level))
+            Sink::StandardError { json } => {
+                writeln!(
+                    std::io::stderr(),
+                    "{}",
+                    log_line(*json, level, &message.to_string())
+                )
             }
             // In one write, so that the lines of several threads and mounts do not mix.
             Sink::File(file) => {
@@ -126,18 +132,8 @@ fn file_line(level: Level, message: &str, now: &Zoned) -> String {
         "{} [{}] {}: {message}\n",
         now.strftime("%Y-%m-%dT%H:%M:%S%:z"),
         std::process::id(),
-        word(level)
+        level_word(level)
     )
-}
-
-fn word(level: Level) -> &'static str {
-    match level {
-        Level::Error => "error",
-        Level::Warn => "warning",
-        Level::Info => "info",
-        Level::Debug => "debug",
-        Level::Trace => "trace",
-    }
 }
 
 /// A message as syslog daemons take it on their local socket: priority, local time, name and process, text.

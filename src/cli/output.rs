@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytesize::ByteSize;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
+use log::Level;
 use serde::Serialize;
 
 use super::outcome;
@@ -167,6 +168,32 @@ fn print_error_line(line: &str) {
 fn print_error_object(object: &impl Serialize) {
     if let Ok(line) = serde_json::to_string(object) {
         print_error_line(&line);
+    }
+}
+
+/// A message of the log as standard error has it, without the end of the line.
+pub(super) fn log_line(json: bool, level: Level, message: &str) -> String {
+    let kind = level_word(level);
+    let path = None;
+    let object = WarningObject {
+        kind,
+        path,
+        message,
+    };
+    match serde_json::to_string(&object) {
+        Ok(line) if json => line,
+        _ => format!("bygone: {kind}: {}", visible(message)),
+    }
+}
+
+/// How a log names a level.
+pub(super) fn level_word(level: Level) -> &'static str {
+    match level {
+        Level::Error => "error",
+        Level::Warn => "warning",
+        Level::Info => "info",
+        Level::Debug => "debug",
+        Level::Trace => "trace",
     }
 }
 

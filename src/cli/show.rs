@@ -33,7 +33,8 @@ const MEMORY_BYTES: u64 = 4 << 20;
 
 JSON: an object with
 ", point_fields!(), "
-  warning_list                   the warnings: objects with path, path_hex where it is not UTF-8, message
+  warning_list                   the warnings: objects with path, path_hex where it is not UTF-8,
+                                 and message
   excludes                       patterns of what was left out
   sources                        where the paths were read
   runs_bytes                     the sizes of its manifests, as runs has them"))]

@@ -203,7 +203,7 @@ impl Fetcher {
             .map_err(|error| error.context(wanted.key))?;
         Ok(match wanted.key.object {
             Object::Run(_) => Cached::Piece(Arc::from(plain)),
-            Object::Pack(_) => Cached::Frame(Arc::new(Frame::new(plain))),
+            Object::Pack(_) => Cached::Frame(Arc::new(Frame::new(kind, plain))),
         })
     }
 }

@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::base::{ChunkId, Error, Result};
 use crate::format::ChunkPlace;
-use crate::seal::Seal;
+use crate::seal::{Seal, SealedKind};
 
 /// Shorter chunks are checked each time: to hash so little costs no more than to look up that it was done.
 const REMEMBERED_BYTES_MIN: usize = 1 << 10;
 
 /// The plain bytes of a fetched frame, and which of its chunks were found to be what their ids say.
 pub(super) struct Frame {
+    kind: SealedKind,
     plain: Vec<u8>,
     /// In order; at most one for each `REMEMBERED_BYTES_MIN` bytes of the frame, and one more.
     verified: Mutex<Vec<Verified>>,
@@ -26,8 +27,9 @@ struct Verified {
 }
 
 impl Frame {
-    pub(super) fn new(plain: Vec<u8>) -> Self {
+    pub(super) fn new(kind: SealedKind, plain: Vec<u8>) -> Self {
         Self {
+            kind,
             plain,
             verified: Mutex::new(Vec::new()),
         }
@@ -56,7 +58,7 @@ impl Frame {
             id: place.id,
         };
         if !self.is_verified(&wanted) {
-            if seal.chunk_id(bytes) != place.id {
+            if seal.chunk_id_in(self.kind, bytes) != place.id {
                 return Err(damaged(place, "its bytes do not have its id"));
             }
             self.remember(wanted);
@@ -157,7 +159,7 @@ mod tests {
     #[test]
     fn a_chunk_is_checked_once_and_handed_out_without_a_copy() {
         let plain: Vec<u8> = (0..8192_u32).map(|number| number as u8).collect();
-        let frame = Arc::new(Frame::new(plain.clone()));
+        let frame = Arc::new(Frame::new(SealedKind::Data, plain.clone()));
         for _ in 0..3 {
             let chunk = frame.chunk(&seal(), &place(&plain, 100, 4000)).unwrap();
             assert_eq!(&*chunk, &plain[100..4100]);
@@ -170,7 +172,7 @@ mod tests {
     #[test]
     fn a_chunk_with_another_id_or_outside_the_frame_is_refused() {
         let plain = vec![3; 4096];
-        let frame = Arc::new(Frame::new(plain.clone()));
+        let frame = Arc::new(Frame::new(SealedKind::Data, plain.clone()));
         let good = place(&plain, 0, 2048);
         assert!(frame.chunk(&seal(), &good).is_ok());
         let mut longer = good;

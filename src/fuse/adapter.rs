@@ -20,6 +20,7 @@ use fuser::{
 };
 use log::error;
 
+use super::ahead::Reads;
 use super::attributes::{Presenter, duration, fuse_type, placeholder};
 use super::errno::errno;
 use super::options::MountOptions;
@@ -49,11 +50,13 @@ pub(super) struct Adapter {
     tree: Arc<Tree>,
     presenter: Presenter,
     obeys_acls: bool,
+    reads: Reads,
 }
 
 impl Adapter {
-    pub(super) fn new(tree: Arc<Tree>, options: &MountOptions) -> Self {
+    pub(super) fn new(tree: Arc<Tree>, reads: Reads, options: &MountOptions) -> Self {
         Self {
+            reads,
             presenter: Presenter::new(options, !tree.is_one_point()),
             obeys_acls: options.obeys_acls(),
             tree,
@@ -233,16 +236,21 @@ impl Filesystem for Adapter {
         _owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        guard("read", || match self.tree.read(node(inode), offset, size) {
-            Ok(bytes) => match bytes.contiguous() {
-                Some(bytes) => reply.data(bytes),
-                None => {
-                    let mut whole = Vec::with_capacity(bytes.len());
-                    bytes.append_to(&mut whole);
-                    reply.data(&whole);
-                }
-            },
-            Err(error) => reply.error(failed("read", &error)),
+        guard("read", || {
+            match self.tree.read(node(inode), offset, size) {
+                Ok(bytes) => match bytes.contiguous() {
+                    Some(bytes) => reply.data(bytes),
+                    None => {
+                        let mut whole = Vec::with_capacity(bytes.len());
+                        bytes.append_to(&mut whole);
+                        reply.data(&whole);
+                    }
+                },
+                Err(error) => reply.error(failed("read", &error)),
+            }
+            if offset == 0 {
+                self.reads.note(node(inode));
+            }
         });
     }
 

@@ -8,6 +8,7 @@
 //! Not here: arguments, signals, the background (`cli`), and any cache but the kernel's.
 
 mod adapter;
+mod ahead;
 mod attach;
 mod attributes;
 mod errno;

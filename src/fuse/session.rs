@@ -1,8 +1,8 @@
 //! A mounted tree: from the first answer to the last, and how it ends.
 //!
 //! As many threads serve requests as there are cores, each with a descriptor of its own; more were slower. One thread
-//! more looks for new points and tells the kernel what it must forget: never a serving thread, for the kernel may hold
-//! a lock that a request waits with. A session ends when its mount is taken away, by whomever, or when it is told to.
+//! more looks for new points and tells the kernel what it must forget, and one puts into the page cache what will be
+//! read next: never a serving thread, for the kernel may hold a lock that a request waits with. A session ends when its mount is taken away, by whomever, or when it is told to.
 
 use std::ffi::OsStr;
 use std::io;
@@ -18,6 +18,7 @@ use fuser::{Config, INodeNo, Notifier, Session, SessionACL};
 use log::{error, info, warn};
 
 use super::adapter::Adapter;
+use super::ahead::ahead;
 use super::attach::attach;
 use super::mounts::{self, MountRecord};
 use super::options::MountOptions;
@@ -130,7 +131,11 @@ fn start(
     record: &MountRecord,
     options: &MountOptions,
 ) -> Result<MountedTree> {
-    let adapter = Adapter::new(Arc::clone(tree), options);
+    let pushing = device
+        .try_clone()
+        .map_err(|error| Error::io("share the mount's device", error))?;
+    let (reads, pusher) = ahead(tree, pushing);
+    let adapter = Adapter::new(Arc::clone(tree), reads, options);
     let access = if options.allow_other {
         SessionACL::All
     } else {
@@ -142,6 +147,7 @@ fn start(
     let session = Session::from_fd(adapter, device, access, config)
         .map_err(|error| Error::io("agree with the kernel on how to serve the mount", error))?;
     let notifier = session.notifier();
+    spawn("bygone-ahead", move || pusher.run())?;
     let (ending, ended) = bounded(1);
     spawn("bygone-session", move || {
         // The receiver is gone only when nobody waits any more.

@@ -4,8 +4,9 @@
 //! the point, which is the commit. What failed or was interrupted leaves its uploads behind, indexed, for the next one.
 
 use std::collections::BTreeMap;
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -76,6 +77,8 @@ pub struct BackupReport {
     pub kind: PointKind,
     /// What it stands on.
     pub parent: Option<PointId>,
+    /// The set that it belongs to.
+    pub set: String,
     pub figures: Figures,
     pub warnings: u64,
     /// Was something carried or left out because it could not be read?
@@ -95,8 +98,8 @@ pub fn backup(
     let start = (options.clock)();
     let sources = Sources::resolve(&options.paths, options.recorded_as.as_deref())?;
     let walk_options = walk_options(options)?;
-    check_sources(&sources)?;
-    let standing = stand(repository, options, &sources, monitor)?;
+    check_sources(&sources, &walk_options.never)?;
+    let mut standing = stand(repository, options, &sources, monitor)?;
     let lease = match options.dry_run {
         true => None,
         false => Some(Lease::acquire(
@@ -104,21 +107,61 @@ pub fn backup(
             standing.base.as_ref().map(|point| point.id),
         )?),
     };
-    let job = Job {
-        repository,
-        options,
-        monitor,
-        sources: &sources,
-        walk_options,
-        standing: &standing,
+    let attempt = |standing: &Standing| {
+        let job = Job {
+            repository,
+            options,
+            monitor,
+            sources: &sources,
+            walk_options: walk_options.clone(),
+            standing,
+        };
+        if options.dry_run {
+            job.run_dry(start)
+        } else {
+            job.run(moment(start, options))
+        }
     };
-    let report = if options.dry_run {
-        job.run_dry()
-    } else {
-        job.run(moment(start, options))
+    let report = match attempt(&standing) {
+        Err(error) if is_of_reference(&error, &standing) => {
+            do_without_reference(error, &mut standing, monitor)?;
+            attempt(&standing).map(|mut report| {
+                report.warnings += 1;
+                report
+            })
+        }
+        report => report,
     };
     drop(lease);
     report
+}
+
+/// Is it the point that this backup is compared with that is damaged, or was a part of it lost?
+fn is_of_reference(error: &Error, standing: &Standing) -> bool {
+    standing.reference.is_some() && matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Missing)
+}
+
+/// A full backup needs no other point: one that cannot be read must not keep a set from ever being backed up again.
+fn do_without_reference(
+    error: Error,
+    standing: &mut Standing,
+    monitor: &dyn Monitor,
+) -> Result<()> {
+    let Some(reference) = standing.reference.take() else {
+        return Err(error);
+    };
+    if standing.base.is_some() {
+        return Err(error.context(format_args!(
+            "point {} cannot be compared with (a backup with --full does without it)",
+            reference.id
+        )));
+    }
+    let message = format!(
+        "point {} cannot be compared with, and of what cannot be read now nothing is carried: {error}",
+        reference.id
+    );
+    monitor.event(Event::Warning(None, &message));
+    Ok(())
 }
 
 /// A backup whose options were checked.
@@ -152,6 +195,7 @@ impl Job<'_> {
         Ok(BackupReport {
             kind: point.kind,
             parent: point.parent,
+            set: point.set.clone(),
             point: Some(point),
             figures,
             warnings: totals.warnings,
@@ -159,15 +203,20 @@ impl Job<'_> {
         })
     }
 
-    fn run_dry(&self) -> Result<BackupReport> {
+    fn run_dry(&self, start: crate::base::Timestamp) -> Result<BackupReport> {
         let store = DryStore::open(self.repository, self.options.reupload)?;
         let (recorder, read_bytes) = self.archive(&store)?;
         let totals = recorder.abandon()?;
+        let mut figures = figures(&totals, &store.figures(), read_bytes);
+        let start = moment(start, self.options).time;
+        let end = moment((self.options.clock)(), self.options).time;
+        figures.duration_seconds = end.duration_since(start).as_secs_f64().max(0.0);
         Ok(BackupReport {
             point: None,
             kind: self.standing.kind,
             parent: self.standing.base.as_ref().map(|point| point.id),
-            figures: figures(&totals, &store.figures(), read_bytes),
+            set: self.standing.set.clone(),
+            figures,
             warnings: totals.warnings,
             partial: totals.is_partial,
         })
@@ -240,13 +289,7 @@ impl Job<'_> {
             return Ok(None);
         };
         let fetcher = Fetcher::new(Arc::clone(self.repository), FETCHER_BYTES);
-        let chain = Chain::open(&fetcher, point).map_err(|error| {
-            let advice = "a backup with --full that has another --set stands on no other point";
-            error.context(format_args!(
-                "point {} cannot be compared with ({advice})",
-                point.id
-            ))
-        })?;
+        let chain = Chain::open(&fetcher, point)?;
         Ok(Some(Reference { chain, fetcher }))
     }
 
@@ -345,14 +388,23 @@ impl Job<'_> {
     }
 }
 
+fn is_one_of(path: &Path, identities: &[Identity]) -> bool {
+    path.symlink_metadata()
+        .is_ok_and(|stat| identities.contains(&identity(&stat)))
+}
+
+fn identity(stat: &Metadata) -> Identity {
+    Identity {
+        device: stat.dev(),
+        inode: stat.ino(),
+    }
+}
+
 fn walk_options(options: &BackupOptions) -> Result<WalkOptions> {
-    let identities = options.never.iter().filter_map(|path| {
-        let stat = std::fs::metadata(path).ok()?;
-        Some(Identity {
-            device: stat.dev(),
-            inode: stat.ino(),
-        })
-    });
+    let identities = options
+        .never
+        .iter()
+        .filter_map(|path| Some(identity(&std::fs::metadata(path).ok()?)));
     Ok(WalkOptions {
         excludes: Excludes::new(&options.excludes)?,
         exclude_caches: options.exclude_caches,
@@ -361,8 +413,18 @@ fn walk_options(options: &BackupOptions) -> Result<WalkOptions> {
     })
 }
 
-/// One source that is missing is a warning; if all of them are, nothing would be backed up.
-fn check_sources(sources: &Sources) -> Result<()> {
+/// One source that is missing is a warning; if all of them are, nothing would be backed up. One that lies in what is
+/// `never` entered would be an empty point that looks like a backup.
+fn check_sources(sources: &Sources, never: &[Identity]) -> Result<()> {
+    for source in sources.named() {
+        if source.live.ancestors().any(|path| is_one_of(path, never)) {
+            let message = format!(
+                "cannot back up {}: it is the repository itself, or lies in it",
+                source.live.display()
+            );
+            return Err(Error::new(ErrorKind::Usage, message));
+        }
+    }
     let mut problem = None;
     for source in sources.named() {
         match source.live.symlink_metadata() {

@@ -36,10 +36,6 @@ pub fn stand(
     monitor: &dyn Monitor,
 ) -> Result<Standing> {
     let catalogue = Catalogue::load(repository)?;
-    for (id, error) in catalogue.damaged() {
-        let message = format!("point {id} cannot be read and is passed over: {error}");
-        monitor.event(Event::Warning(None, &message));
-    }
     let points = catalogue.points();
     let asked = options
         .parent

@@ -138,7 +138,7 @@ impl Catalogue {
                 Err(error) if error.kind() == ErrorKind::Missing => {}
                 Err(error) if error.kind() == ErrorKind::Unreachable => return Err(error),
                 Err(error) => {
-                    log::warn!("{name} cannot be read: {error}");
+                    log::warn!("a point cannot be read, and is passed over: {error}");
                     self.damaged.insert(id, error);
                 }
             }

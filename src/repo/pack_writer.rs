@@ -8,6 +8,7 @@
 //! It does not compress, and does not know whether two of its callers add the same chunk at once: then it has two
 //! places, and either is good.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
@@ -44,6 +45,8 @@ pub struct PackWriter {
     reupload: bool,
     /// What the repository had when it was first asked: a backup without new content never asks.
     known: OnceLock<Index>,
+    /// Packs that its index names and that are not there. Empty, almost always.
+    missing: OnceLock<HashSet<PackId>>,
     opening: Mutex<()>,
     has_warned: AtomicBool,
     filling: Mutex<Filling>,
@@ -84,6 +87,7 @@ impl PackWriter {
         Ok(Self {
             reupload,
             known: OnceLock::new(),
+            missing: OnceLock::new(),
             opening: Mutex::new(()),
             has_warned: AtomicBool::new(false),
             filling: Mutex::new(Filling::new(Vec::new())?),
@@ -217,20 +221,42 @@ impl PackWriter {
         }
         let index = Index::open_for_writer(&self.repository)?;
         // Only a help: without it, what an interrupted backup uploaded last is uploaded again.
-        if let Err(error) = self.index_stray_packs(&index) {
-            log::warn!("cannot look for packs that no index names: {error}");
+        if let Err(error) = self.compare_with_packs(&index) {
+            log::warn!("cannot compare the index with the packs: {error}");
         }
         Ok(self.known.get_or_init(|| index))
     }
 
-    /// Indexes the packs that no index run names: those that a backup put last before it was killed.
-    fn index_stray_packs(&self, index: &Index) -> Result<()> {
+    /// Holds the index against the packs that there are: what lay in a lost pack is not there, whatever the index says.
+    fn compare_with_packs(&self, index: &Index) -> Result<()> {
+        // In this order: a pack that another backup puts meanwhile is only listed.
         let indexed = index.packs()?;
+        let listed: HashSet<PackId> = list_packs(&self.repository)?
+            .into_iter()
+            .map(|(pack, _)| pack)
+            .collect();
+        let missing: HashSet<PackId> = indexed
+            .iter()
+            .filter(|pack| !listed.contains(*pack))
+            .copied()
+            .collect();
+        if !missing.is_empty() {
+            log::warn!(
+                "packs are missing that the index names ({}): what lay in them is uploaded again where it is read",
+                missing.len()
+            );
+        }
+        self.missing.get_or_init(|| missing);
+        self.index_stray_packs(
+            index,
+            listed.into_iter().filter(|pack| !indexed.contains(pack)),
+        )
+    }
+
+    /// Indexes packs that no index run names: those that a backup put last before it was killed.
+    fn index_stray_packs(&self, index: &Index, strays: impl Iterator<Item = PackId>) -> Result<()> {
         let mut places = Vec::new();
-        for (pack, _) in list_packs(&self.repository)? {
-            if indexed.contains(&pack) {
-                continue;
-            }
+        for pack in strays {
             match read_pack_directory(&self.repository, &pack) {
                 Ok(directory) => places.extend(places_of(&pack, &directory)),
                 Err(error) => log::warn!("no index names a pack, and it cannot be read: {error}"),
@@ -246,10 +272,18 @@ impl PackWriter {
         Ok(())
     }
 
+    fn is_missing(&self, pack: &PackId) -> bool {
+        self.missing
+            .get()
+            .is_some_and(|missing| missing.contains(pack))
+    }
+
     /// A chunk's place by an index; what a damaged index cannot tell is not there.
     fn find_in(&self, index: &Index, id: &ChunkId, length: u32) -> Result<Option<ChunkPlace>> {
         match index.find(id) {
-            Ok(places) => Ok(places.into_iter().find(|place| place.length == length)),
+            Ok(places) => Ok(places
+                .into_iter()
+                .find(|place| place.length == length && !self.is_missing(&place.hint.pack))),
             Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Missing) => {
                 if !self.has_warned.swap(true, Ordering::Relaxed) {
                     log::warn!(
@@ -462,6 +496,25 @@ mod tests {
         let unknown = chunks(&repository, 1000)[0];
         assert_eq!(next.find(&unknown.id, unknown.length).unwrap(), None);
         assert_eq!(next.finish().unwrap(), UploadFigures::default());
+    }
+
+    #[test]
+    fn what_lay_in_a_lost_pack_is_taken_again_whatever_the_index_says() {
+        let (_, repository) = repository();
+        let first = writer(&repository);
+        let place = add(&first, 1).unwrap()[0];
+        first.finish().unwrap();
+        let store = repository.store();
+        store
+            .delete(&crate::format::pack_name(&place.hint.pack))
+            .unwrap();
+
+        let second = writer(&repository);
+        assert_eq!(second.find(&place.id, place.length).unwrap(), None);
+        let again = add(&second, 1).unwrap()[0];
+        second.finish().unwrap();
+        let third = writer(&repository);
+        assert_eq!(third.find(&place.id, place.length).unwrap(), Some(again));
     }
 
     #[test]

@@ -43,6 +43,7 @@ pub const SEAL_OVERHEAD_BYTES: usize = HEADER_BYTES + TAG_BYTES;
 /// Contexts of BLAKE3's key derivation: one for each use, never to be reused for another or changed.
 const TAG_CONTEXT: &str = "bygone 2026-11-24 unencrypted repository: tags of sealed pieces";
 const CHUNK_ID_CONTEXT: &str = "bygone 2026-11-24 unencrypted repository: ids of chunks";
+const LIST_ID_CONTEXT: &str = "bygone 2026-11-24 unencrypted repository: ids of extent lists";
 const CHUNKING_CONTEXT: &str = "bygone 2026-11-24 unencrypted repository: seed of chunking";
 
 /// Seals and opens the pieces of one repository, and names its chunks. Cheap to clone; any thread may use it.
@@ -50,6 +51,7 @@ const CHUNKING_CONTEXT: &str = "bygone 2026-11-24 unencrypted repository: seed o
 pub struct Seal {
     tag_key: [u8; 32],
     chunk_id_key: [u8; 32],
+    list_id_key: [u8; 32],
     chunking_seed: u64,
 }
 
@@ -71,6 +73,7 @@ impl Seal {
         Self {
             tag_key: key(TAG_CONTEXT),
             chunk_id_key: key(CHUNK_ID_CONTEXT),
+            list_id_key: key(LIST_ID_CONTEXT),
             chunking_seed: u64::from_le_bytes([a, b, c, d, e, f, g, h]),
         }
     }
@@ -175,9 +178,20 @@ impl Seal {
         }
     }
 
-    /// The id of a chunk: the keyed BLAKE3 hash of its plain bytes.
+    /// The id of a chunk of files' content: the keyed BLAKE3 hash of its plain bytes.
     pub fn chunk_id(&self, plain: &[u8]) -> ChunkId {
         ChunkId(*blake3::keyed_hash(&self.chunk_id_key, plain).as_bytes())
+    }
+
+    /// The id of a chunk in a frame of this kind. An extent list has another one than a file of the same bytes, so that
+    /// neither is ever taken for the other, whose frame would not open as its own kind.
+    pub fn chunk_id_in(&self, kind: SealedKind, plain: &[u8]) -> ChunkId {
+        match kind {
+            SealedKind::ExtentList => {
+                ChunkId(*blake3::keyed_hash(&self.list_id_key, plain).as_bytes())
+            }
+            _ => self.chunk_id(plain),
+        }
     }
 
     /// The seed of content-defined chunking, so that the same repository always cuts alike.
@@ -385,6 +399,8 @@ mod tests {
         let other = Seal::unencrypted(&RepositoryId([8; 16]));
         assert!(open(&other, SealedKind::RunBlock, b"place 1").is_err());
         assert_ne!(other.chunk_id(b"a"), seal().chunk_id(b"a"));
+        let listed = seal().chunk_id_in(SealedKind::ExtentList, b"a");
+        assert_ne!(listed, seal().chunk_id(b"a"));
         assert_ne!(other.chunking_seed(), seal().chunking_seed());
     }
 

@@ -117,6 +117,11 @@ impl<T: Covers> Table<T> {
         Ok(Self { items, ends })
     }
 
+    /// All of them, in order.
+    pub(super) fn items(&self) -> &[T] {
+        &self.items
+    }
+
     /// How many bytes all of them cover.
     pub(super) fn end(&self) -> u64 {
         self.ends.last().copied().unwrap_or(0)

@@ -8,6 +8,7 @@ use crate::base::{ChunkId, Error, Key, Result};
 use crate::fetch::{ChunkBytes, Fetcher};
 use crate::format::{ChunkPlace, Entry, Extent, ExtentList, FileType, Metadata, decode_extents};
 
+use super::ahead::FramePlace;
 use super::content::{FileContent, Part, SeekFor, Table};
 use super::remembered::Remembered;
 
@@ -109,6 +110,25 @@ impl File {
             key,
             metadata: entry.metadata,
             content,
+        }
+    }
+
+    /// Where its bytes are, if it is one chunk or inline, not empty, and not longer than `bytes_max`. None within for
+    /// bytes that are inline.
+    pub(super) fn frame_if_small(&self, bytes_max: u64) -> Option<Option<FramePlace>> {
+        if self.metadata.size > bytes_max {
+            return None;
+        }
+        match &self.content {
+            FileContent::Inline(_) => Some(None),
+            FileContent::Extents(extents) => match extents.items() {
+                [Extent::Chunk(chunk)] => {
+                    let hint = &chunk.hint;
+                    Some(Some(FramePlace::new(hint.pack, hint.frame_offset)))
+                }
+                _ => None,
+            },
+            FileContent::Nothing | FileContent::Lists(_) | FileContent::Damaged(_) => None,
         }
     }
 

@@ -7,6 +7,7 @@
 //! Invariants: a read is whole or an error. What two points inherit is one node (a directory: one inode number). The
 //! roots of points share nothing.
 
+mod ahead;
 mod attributes;
 mod content;
 mod file;
@@ -34,6 +35,7 @@ use resolve::Directory;
 use root::Root;
 use views::Views;
 
+pub use ahead::{FramePlace, SmallFile};
 pub use attributes::{Attributes, DirectoryEntry, Lifetime};
 pub use content::SeekFor;
 pub use file::ReadBytes;

@@ -84,6 +84,22 @@ impl NodeId {
         self == Self::ROOT || self.0 & DIRECTORY != 0
     }
 
+    /// How many rows after `earlier` this was first recorded, in the same run: 0 for the same node. None for nodes of
+    /// two runs, in the other order, or of no file.
+    pub fn rows_after(self, earlier: Self) -> Option<u64> {
+        let is_file = |node: Self| !node.is_directory() && node.0 >> ROW_BITS != 0;
+        let same_run = self.0 >> ROW_BITS == earlier.0 >> ROW_BITS;
+        (same_run && is_file(self))
+            .then(|| self.0.checked_sub(earlier.0))
+            .flatten()
+    }
+
+    /// The node of what was first recorded so many rows later in the same run, if there can be such a row.
+    pub(super) fn rows_later(self, rows: u64) -> Option<Self> {
+        let later = Self(self.0.checked_add(rows)?);
+        later.rows_after(self).map(|_| later)
+    }
+
     /// The node of what is no directory.
     ///
     /// # Errors

@@ -298,7 +298,7 @@ pub fn frame(
             let length = chunk.len() as u32;
             offset += length;
             FrameChunk {
-                id: seal.chunk_id(chunk),
+                id: seal.chunk_id_in(kind, chunk),
                 offset: offset - length,
                 length,
             }

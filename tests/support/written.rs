@@ -56,7 +56,7 @@ impl Written {
             let mut offset_in_frame = 0;
             for chunk in chunks {
                 places.push(ChunkPlace {
-                    id: seal.chunk_id(chunk),
+                    id: seal.chunk_id_in(kind, chunk),
                     length: chunk.len() as u32,
                     hint: Hint {
                         pack,

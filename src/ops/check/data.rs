@@ -163,7 +163,7 @@ fn verify(check: &Check<'_>, frame: &PackFrame, sealed: &[u8], plain: &mut Vec<u
     }
     for chunk in &frame.chunks {
         let bytes = &plain[chunk.offset as usize..][..chunk.length as usize];
-        if seal.chunk_id(bytes) != chunk.id {
+        if seal.chunk_id_in(frame.kind, bytes) != chunk.id {
             return Err(Error::corrupt(
                 format_args!("chunk {}", chunk.id),
                 "its bytes are not those that its id names",
