@@ -28,6 +28,13 @@ const ROWS_WITHOUT_MAX: u64 = 32;
 /// Pushes that may be due at a time; more are forgotten, and come up again with the next read.
 const DUE_MAX: usize = STREAMS_MAX;
 
+/// Page cache that one push may fill, in bytes. A frame can have thousands of tiny files, each of which takes a page, or be
+/// the frame of every file for a long way, where all are alike.
+const PUSHED_BYTES_MAX: u64 = 8 << 20;
+
+/// What the smallest file takes in the page cache, in bytes.
+const PAGE_BYTES: u64 = 4 << 10;
+
 /// One reader's way through the rows of a run.
 #[derive(Debug, Clone, Copy)]
 struct Stream {
@@ -170,7 +177,7 @@ impl Pusher {
             let Some(small) = self.tree.small_file_after(at, rows) else {
                 continue;
             };
-            let is_taken = match frames.take(&small) {
+            let is_taken = match frames.take(small.frame, small.bytes()) {
                 Turn::Push => self.store(&small),
                 Turn::OpenOnly => self.tree.read_small_file(&small).is_ok(),
                 Turn::Stop => false,
@@ -245,6 +252,8 @@ enum Turn {
 struct Frames {
     current: Option<FramePlace>,
     begun: usize,
+    /// What is left of `PUSHED_BYTES_MAX`.
+    room: u64,
 }
 
 impl Frames {
@@ -253,11 +262,17 @@ impl Frames {
         Self {
             current: at.and_then(|small| small.frame),
             begun: 0,
+            room: PUSHED_BYTES_MAX,
         }
     }
 
-    fn take(&mut self, small: &SmallFile) -> Turn {
-        let Some(frame) = small.frame else {
+    /// What to do with a file of so many bytes. None for a frame: it stands in its entry.
+    fn take(&mut self, frame: Option<FramePlace>, bytes: u64) -> Turn {
+        let Some(room) = self.room.checked_sub(bytes.next_multiple_of(PAGE_BYTES)) else {
+            return Turn::Stop;
+        };
+        self.room = room;
+        let Some(frame) = frame else {
             return Turn::Push;
         };
         if self.current == Some(frame) {
@@ -335,6 +350,16 @@ mod tests {
         let other = streams.note(row((last - 1) * 1000 + 1)).unwrap();
         assert_ne!(one, other);
         assert_eq!(streams.note(row(1)), None, "long forgotten");
+    }
+
+    #[test]
+    fn files_of_one_frame_or_of_none_are_not_pushed_without_bound() {
+        for bytes in [1, 100, PAGE_BYTES, 128 << 10] {
+            let mut frames = Frames::begin(None);
+            let pushed = (0..1_000_000).take_while(|_| !matches!(frames.take(None, bytes), Turn::Stop));
+            let taken = pushed.count() as u64 * bytes.next_multiple_of(PAGE_BYTES);
+            assert_eq!(taken, PUSHED_BYTES_MAX, "files of {bytes}");
+        }
     }
 
     #[test]

@@ -49,6 +49,13 @@ impl Tree {
     }
 }
 
+impl SmallFile {
+    /// How many bytes it has.
+    pub fn bytes(&self) -> u64 {
+        self.file.metadata.size
+    }
+}
+
 impl FramePlace {
     pub(super) fn new(pack: PackId, offset: u32) -> Self {
         Self { pack, offset }
