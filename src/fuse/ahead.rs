@@ -7,10 +7,12 @@
 //! Nothing is pushed for a reader that jumps. Pushing is done by a thread that serves no requests, since the kernel may
 //! hold a page that one of them waits for. What goes wrong here goes wrong again, and is told, when it is read.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
 use std::io::IoSlice;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -66,6 +68,42 @@ pub(super) struct Pusher {
     streams: Arc<Mutex<Streams>>,
     due: Receiver<u64>,
     tree: Arc<Tree>,
+    gate: Gate,
+}
+
+/// What every push goes through, so that none is under way when the process ends with its mount in use. The kernel may
+/// hold a push up until a request is answered: if the threads that would answer are dead by then, and the pushing one is
+/// not, the device stays open, nothing answers any more, and the process cannot end.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Gate {
+    inner: Arc<GateInner>,
+}
+
+#[derive(Debug, Default)]
+struct GateInner {
+    is_closed: AtomicBool,
+    under_way: Mutex<()>,
+}
+
+impl Gate {
+    /// Lets no push through any more, and waits for one that is under way, but no longer than `limit`.
+    pub(super) fn close(&self, limit: Duration) {
+        self.inner.is_closed.store(true, Ordering::SeqCst);
+        let start = Instant::now();
+        while matches!(
+            self.inner.under_way.try_lock(),
+            Err(TryLockError::WouldBlock)
+        ) && start.elapsed() < limit
+        {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Does `work`, which is a push; None if the gate is closed.
+    fn pass<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
+        let _under_way = lock(&self.inner.under_way);
+        (!self.inner.is_closed.load(Ordering::SeqCst)).then(work)
+    }
 }
 
 /// The two ends of reading ahead in `tree`. The pusher ends when the reads are dropped.
@@ -81,6 +119,7 @@ pub(super) fn ahead(tree: &Arc<Tree>, device: OwnedFd) -> (Reads, Pusher) {
         streams,
         due: receiver,
         tree: Arc::clone(tree),
+        gate: Gate::default(),
     };
     (reads, pusher)
 }
@@ -157,6 +196,11 @@ impl Stream {
 }
 
 impl Pusher {
+    /// What its pushes go through.
+    pub(super) fn gate(&self) -> Gate {
+        self.gate.clone()
+    }
+
     /// Pushes until nobody can make anything due any more.
     pub(super) fn run(self) {
         while let Ok(stream) = self.due.recv() {
@@ -215,7 +259,8 @@ impl Pusher {
         };
         let header = store_header(small.node, length);
         let pieces = [IoSlice::new(&header), IoSlice::new(bytes)];
-        rustix::io::writev(&self.device, &pieces).is_ok()
+        let pushed = self.gate.pass(|| rustix::io::writev(&self.device, &pieces));
+        matches!(pushed, Some(Ok(_)))
     }
 }
 
@@ -290,8 +335,8 @@ impl Frames {
 }
 
 /// Locks what a panicking thread may have left: a stream that is off is only a read ahead that is not done.
-fn lock(streams: &Mutex<Streams>) -> MutexGuard<'_, Streams> {
-    streams.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -356,10 +401,30 @@ mod tests {
     fn files_of_one_frame_or_of_none_are_not_pushed_without_bound() {
         for bytes in [1, 100, PAGE_BYTES, 128 << 10] {
             let mut frames = Frames::begin(None);
-            let pushed = (0..1_000_000).take_while(|_| !matches!(frames.take(None, bytes), Turn::Stop));
+            let pushed =
+                (0..1_000_000).take_while(|_| !matches!(frames.take(None, bytes), Turn::Stop));
             let taken = pushed.count() as u64 * bytes.next_multiple_of(PAGE_BYTES);
             assert_eq!(taken, PUSHED_BYTES_MAX, "files of {bytes}");
         }
+    }
+
+    #[test]
+    fn a_gate_that_closes_waits_for_what_is_under_way_and_lets_nothing_through_again() {
+        let gate = Gate::default();
+        let (entered, other) = (bounded(0), gate.clone());
+        let pushing = thread::spawn(move || {
+            other.pass(|| {
+                entered.0.send(()).unwrap();
+                thread::sleep(Duration::from_millis(50));
+                Instant::now()
+            })
+        });
+        entered.1.recv().unwrap();
+        gate.close(Duration::from_millis(1));
+        gate.close(Duration::from_secs(60));
+        let closed = Instant::now();
+        assert!(pushing.join().unwrap().unwrap() <= closed);
+        assert_eq!(gate.pass(|| ()), None);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use fuser::{Config, INodeNo, Notifier, Session, SessionACL};
 use log::{error, info, warn};
 
 use super::adapter::Adapter;
-use super::ahead::ahead;
+use super::ahead::{Gate, ahead};
 use super::attach::attach;
 use super::mounts::{self, MountRecord};
 use super::options::MountOptions;
@@ -31,10 +31,14 @@ const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// How long the threads may take to end once the mount is gone: each finishes the request that it serves.
 const THREADS_END_WITHIN: Duration = Duration::from_secs(10);
 
+/// How long a push may take to end: as long as the read does that it waits for.
+const PUSH_ENDS_WITHIN: Duration = Duration::from_secs(2);
+
 /// A tree that is mounted and answers; it is taken away when dropped, should it still be there.
 pub struct MountedTree {
     record: MountRecord,
     ended: Receiver<io::Result<()>>,
+    pushes: Gate,
     /// The mount is gone: whatever is at its place is someone else's, even if it looks alike.
     is_gone: bool,
     /// Dropped, it ends the thread that looks for new points.
@@ -111,6 +115,8 @@ impl MountedTree {
 impl Drop for MountedTree {
     fn drop(&mut self) {
         if !self.is_gone {
+            // The process ends next, and with it the threads that a push may wait for.
+            self.pushes.close(PUSH_ENDS_WITHIN);
             detach_and_warn(&self.record);
         }
     }
@@ -147,6 +153,7 @@ fn start(
     let session = Session::from_fd(adapter, device, access, config)
         .map_err(|error| Error::io("agree with the kernel on how to serve the mount", error))?;
     let notifier = session.notifier();
+    let pushes = pusher.gate();
     spawn("bygone-ahead", move || pusher.run())?;
     let (ending, ended) = bounded(1);
     spawn("bygone-session", move || {
@@ -169,6 +176,7 @@ fn start(
     Ok(MountedTree {
         record: record.clone(),
         ended,
+        pushes,
         is_gone: false,
         _poll_until_dropped: poll_until_dropped,
     })
