@@ -2,6 +2,7 @@
 //!
 //! Needs root, FUSE, and strace, rsync, acl and util-linux; a test that lacks one of them fails and says so.
 
+mod ahead;
 mod commands;
 mod errno;
 mod machine;

@@ -18,7 +18,7 @@ use crate::machine::{Machine, assert_success, path_text, run, within};
 use crate::snapshot::{assert_same, snapshot};
 
 /// Bytes that no compression makes smaller, different for each seed.
-fn noise(seed: u64, length: usize) -> Vec<u8> {
+pub fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
     let mut hasher = blake3::Hasher::new();
     hasher.update(&seed.to_le_bytes());
@@ -26,7 +26,7 @@ fn noise(seed: u64, length: usize) -> Vec<u8> {
     bytes
 }
 
-fn write(path: &Path, bytes: &[u8]) {
+pub fn write(path: &Path, bytes: &[u8]) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, bytes).unwrap();
 }
@@ -390,7 +390,7 @@ fn what_is_damaged_is_eio_and_logged_and_all_else_still_reads() {
     assert_eq!(whole, noise(2, 1 << 20)[..whole.len()]);
 }
 
-fn find_in_packs(machine: &Machine, wanted: &[u8]) -> (PathBuf, u64) {
+pub fn find_in_packs(machine: &Machine, wanted: &[u8]) -> (PathBuf, u64) {
     let mut folders = vec![machine.path("repository/packs")];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
@@ -411,7 +411,7 @@ fn find_in_packs(machine: &Machine, wanted: &[u8]) -> (PathBuf, u64) {
     panic!("no pack has the bytes");
 }
 
-fn flip(object: &Path, offset: u64) {
+pub fn flip(object: &Path, offset: u64) {
     fs::set_permissions(object, fs::Permissions::from_mode(0o600)).unwrap();
     let file = OpenOptions::new()
         .read(true)
