@@ -128,13 +128,15 @@ pub(super) fn unmount(record: &MountRecord) -> Result<()> {
     unmount_exactly(record, UnmountFlags::empty())
 }
 
-/// Takes the mount at `record.place` away even though it is in use: what is open in it fails from when its process
-/// ends, which it must do next.
+/// Takes the mount at `record.place` away even though it is in use: what is open in it fails from now on, or, where only
+/// the helper may unmount, from when its process ends, which it must do next.
 ///
 /// # Errors
 /// As the system says.
 pub(super) fn detach(record: &MountRecord) -> Result<()> {
-    unmount_exactly(record, UnmountFlags::DETACH)
+    // By force, all that waits for an answer fails at once. A thread of a process that dies could wait for one of the
+    // same process, and then neither would ever end.
+    unmount_exactly(record, UnmountFlags::DETACH | UnmountFlags::FORCE)
 }
 
 /// Takes away what is mounted at `record.place`, after making sure that it still is what `record` says.

@@ -115,9 +115,9 @@ impl MountedTree {
 impl Drop for MountedTree {
     fn drop(&mut self) {
         if !self.is_gone {
+            detach_and_warn(&self.record);
             // The process ends next, and with it the threads that a push may wait for.
             self.pushes.close(PUSH_ENDS_WITHIN);
-            detach_and_warn(&self.record);
         }
     }
 }
