@@ -856,6 +856,41 @@ fn a_file_that_keeps_changing_is_kept_as_read_marked_and_warned_of() {
     scene.assert_kept(&scene.incremental());
 }
 
+/// Puts another file in one's place as soon as there is a warning.
+struct Replacing {
+    from: PathBuf,
+    to: PathBuf,
+}
+
+impl Monitor for Replacing {
+    fn event(&self, event: Event<'_>) {
+        if let Event::Warning(..) = event {
+            fs::rename(&self.from, &self.to).unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_takes_the_name_of_a_link_before_it_is_read_is_not_taken_for_the_other_links() {
+    let scene = Scene::with(&[("a", "linked"), ("below/x", "x")]);
+    fs::hard_link(scene.path("a"), scene.path("b")).unwrap();
+    let other = scene.source.with_file_name("other");
+    fs::write(&other, "another file").unwrap();
+    let monitor = Replacing {
+        from: other,
+        to: scene.path("a"),
+    };
+    // What is missing is told of when both links were seen, and before the first is read.
+    let mut options = scene.options(PointKind::Full);
+    options.paths.push(scene.path("below/missing"));
+    let report = backup(&scene.repository, &options, &monitor).unwrap();
+    let point = report.point.unwrap();
+    let content = |path| scene.found(&point, path).unwrap().entry.content;
+    assert_eq!(content("a"), Content::Inline(b"another file".to_vec()));
+    assert_eq!(content("b"), Content::Inline(b"linked".to_vec()));
+    assert_eq!(report.warnings, 1);
+}
+
 #[test]
 fn sources_may_be_files_several_and_recorded_elsewhere() {
     let scene = Scene::with(&[("one/a", "1"), ("two", "2"), ("three/x", "3")]);
