@@ -892,6 +892,48 @@ fn what_takes_the_name_of_a_link_before_it_is_read_is_not_taken_for_the_other_li
 }
 
 #[test]
+fn files_of_proc_that_say_they_have_no_bytes_are_read_to_their_end() {
+    let scene = Scene::new();
+    // A short one, and one of some megabytes where the kernel has it.
+    let names = ["version", "kallsyms"].map(|name| (name, Path::new("/proc").join(name)));
+    let named: Vec<_> = names.iter().filter(|(_, path)| path.exists()).collect();
+    let paths: Vec<&Path> = named.iter().map(|(_, path)| path.as_path()).collect();
+    for kind in [PointKind::Full, PointKind::Incremental] {
+        let (report, warnings) = scene.run(&BackupOptions {
+            kind,
+            ..options(&paths)
+        });
+        assert_eq!(warnings, [""; 0]);
+        let id = report.point.unwrap().id;
+        let kept = read_point(&scene.repository, id, Path::new("/proc"));
+        for (name, path) in &named {
+            let bytes = fs::read(path).unwrap();
+            assert_eq!(fs::metadata(path).unwrap().len(), 0);
+            assert!(!bytes.is_empty());
+            let kept = &kept[name.as_bytes()];
+            assert_eq!(kept.size, bytes.len() as u64, "{name}");
+            assert_eq!(kept.hash, Some(*blake3::hash(&bytes).as_bytes()), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_says_it_has_no_bytes_and_has_no_end_is_warned_of_and_left_out() {
+    let scene = Scene::new();
+    let pagemap = Path::new("/proc/self/pagemap").canonicalize().unwrap();
+    let options = options(&[&scene.source, &pagemap]);
+    let (report, warnings) = scene.run(&options);
+    assert!(
+        matches!(&warnings[..], [warning] if warning.contains("does not end within")),
+        "{warnings:?}"
+    );
+    let key = Key::from_path(pagemap.as_os_str().as_bytes()).unwrap();
+    let point = report.point.unwrap();
+    assert!(point.partial);
+    assert!(scene.chain(&point).lookup(&key).unwrap().is_none());
+}
+
+#[test]
 fn sources_may_be_files_several_and_recorded_elsewhere() {
     let scene = Scene::with(&[("one/a", "1"), ("two", "2"), ("three/x", "3")]);
     let mut options = scene.options(PointKind::Full);
