@@ -934,6 +934,29 @@ fn a_file_that_says_it_has_no_bytes_and_has_no_end_is_warned_of_and_left_out() {
 }
 
 #[test]
+fn a_file_whose_old_extent_lists_are_lost_is_backed_up_all_the_same() {
+    let scene = Scene::new();
+    let large = File::create(scene.path("large")).unwrap();
+    large.set_len(70 << 20).unwrap();
+    large.write_all_at(&noise(1, 300_000), 0).unwrap();
+    let mut options = scene.options(PointKind::Full);
+    // By the true time it is not settled yet, and is read again.
+    options.clock = now;
+    scene.run(&options);
+    for (pack, _) in list_packs(&scene.repository).unwrap() {
+        scene.store.lose(&bygone::format::pack_name(&pack));
+    }
+    for kind in [PointKind::Incremental, PointKind::Full] {
+        let (report, warnings) = scene.run(&BackupOptions {
+            clock: now,
+            ..scene.options(kind)
+        });
+        assert_eq!(warnings, [""; 0]);
+        scene.assert_kept(&report.point.unwrap());
+    }
+}
+
+#[test]
 fn sources_may_be_files_several_and_recorded_elsewhere() {
     let scene = Scene::with(&[("one/a", "1"), ("two", "2"), ("three/x", "3")]);
     let mut options = scene.options(PointKind::Full);
