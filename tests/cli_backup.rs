@@ -310,6 +310,8 @@ fn a_full_backup_does_without_a_damaged_latest_point() {
     let told = String::from_utf8_lossy(&full.stderr).into_owned();
     assert_eq!(full.status.code(), Some(3), "{told}");
     assert!(told.contains("cannot be compared with"), "{told}");
+    // The point itself says so, too.
+    assert_eq!(place.points()[0]["warnings"], 1);
     assert!(place.run(&["check", "latest"]).status.success());
     let next = place.back_up(&[]);
     assert_eq!(next["kind"], "incremental");

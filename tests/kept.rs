@@ -856,6 +856,106 @@ fn a_file_that_keeps_changing_is_kept_as_read_marked_and_warned_of() {
     scene.assert_kept(&scene.incremental());
 }
 
+/// Puts another file in one's place as soon as there is a warning.
+struct Replacing {
+    from: PathBuf,
+    to: PathBuf,
+}
+
+impl Monitor for Replacing {
+    fn event(&self, event: Event<'_>) {
+        if let Event::Warning(..) = event {
+            fs::rename(&self.from, &self.to).unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_takes_the_name_of_a_link_before_it_is_read_is_not_taken_for_the_other_links() {
+    let scene = Scene::with(&[("a", "linked"), ("below/x", "x")]);
+    fs::hard_link(scene.path("a"), scene.path("b")).unwrap();
+    let other = scene.source.with_file_name("other");
+    fs::write(&other, "another file").unwrap();
+    let monitor = Replacing {
+        from: other,
+        to: scene.path("a"),
+    };
+    // What is missing is told of when both links were seen, and before the first is read.
+    let mut options = scene.options(PointKind::Full);
+    options.paths.push(scene.path("below/missing"));
+    let report = backup(&scene.repository, &options, &monitor).unwrap();
+    let point = report.point.unwrap();
+    let content = |path| scene.found(&point, path).unwrap().entry.content;
+    assert_eq!(content("a"), Content::Inline(b"another file".to_vec()));
+    assert_eq!(content("b"), Content::Inline(b"linked".to_vec()));
+    assert_eq!(report.warnings, 1);
+}
+
+#[test]
+fn files_of_proc_that_say_they_have_no_bytes_are_read_to_their_end() {
+    let scene = Scene::new();
+    // A short one, and one of some megabytes where the kernel has it.
+    let names = ["version", "kallsyms"].map(|name| (name, Path::new("/proc").join(name)));
+    let named: Vec<_> = names.iter().filter(|(_, path)| path.exists()).collect();
+    let paths: Vec<&Path> = named.iter().map(|(_, path)| path.as_path()).collect();
+    for kind in [PointKind::Full, PointKind::Incremental] {
+        let (report, warnings) = scene.run(&BackupOptions {
+            kind,
+            ..options(&paths)
+        });
+        assert_eq!(warnings, [""; 0]);
+        let id = report.point.unwrap().id;
+        let kept = read_point(&scene.repository, id, Path::new("/proc"));
+        for (name, path) in &named {
+            let bytes = fs::read(path).unwrap();
+            assert_eq!(fs::metadata(path).unwrap().len(), 0);
+            assert!(!bytes.is_empty());
+            let kept = &kept[name.as_bytes()];
+            assert_eq!(kept.size, bytes.len() as u64, "{name}");
+            assert_eq!(kept.hash, Some(*blake3::hash(&bytes).as_bytes()), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_says_it_has_no_bytes_and_has_no_end_is_warned_of_and_left_out() {
+    let scene = Scene::new();
+    let pagemap = Path::new("/proc/self/pagemap").canonicalize().unwrap();
+    let options = options(&[&scene.source, &pagemap]);
+    let (report, warnings) = scene.run(&options);
+    assert!(
+        matches!(&warnings[..], [warning] if warning.contains("does not end within")),
+        "{warnings:?}"
+    );
+    let key = Key::from_path(pagemap.as_os_str().as_bytes()).unwrap();
+    let point = report.point.unwrap();
+    assert!(point.partial);
+    assert!(scene.chain(&point).lookup(&key).unwrap().is_none());
+}
+
+#[test]
+fn a_file_whose_old_extent_lists_are_lost_is_backed_up_all_the_same() {
+    let scene = Scene::new();
+    let large = File::create(scene.path("large")).unwrap();
+    large.set_len(70 << 20).unwrap();
+    large.write_all_at(&noise(1, 300_000), 0).unwrap();
+    let mut options = scene.options(PointKind::Full);
+    // By the true time it is not settled yet, and is read again.
+    options.clock = now;
+    scene.run(&options);
+    for (pack, _) in list_packs(&scene.repository).unwrap() {
+        scene.store.lose(&bygone::format::pack_name(&pack));
+    }
+    for kind in [PointKind::Incremental, PointKind::Full] {
+        let (report, warnings) = scene.run(&BackupOptions {
+            clock: now,
+            ..scene.options(kind)
+        });
+        assert_eq!(warnings, [""; 0]);
+        scene.assert_kept(&report.point.unwrap());
+    }
+}
+
 #[test]
 fn sources_may_be_files_several_and_recorded_elsewhere() {
     let scene = Scene::with(&[("one/a", "1"), ("two", "2"), ("three/x", "3")]);

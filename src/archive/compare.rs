@@ -1,6 +1,6 @@
 //! Are two versions of a file the same? Of contents, bytes and holes count, places do not.
 
-use crate::base::Result;
+use crate::base::{ErrorKind, Result};
 use crate::fetch::Fetcher;
 use crate::format::{Content, Extent, ExtentList, Metadata, decode_extents};
 
@@ -54,10 +54,11 @@ impl Shape {
 }
 
 /// Is `new`, whose extents fold to `shape` if they are in lists, the content that `old` is? The lists of `old` are
-/// fetched only if they are not the very ones of `new`: those say where chunks are, which may have moved.
+/// fetched only if they are not the very ones of `new`: those say where chunks are, which may have moved. Lists that
+/// are lost or damaged cannot say so, and the file is then a new version.
 ///
 /// # Errors
-/// The old lists cannot be fetched.
+/// The old lists cannot be fetched, and that is not their own trouble.
 pub fn same_content(
     fetcher: &Fetcher,
     old: &Content,
@@ -71,7 +72,16 @@ pub fn same_content(
                 return Ok(true);
             }
             Ok(match shape {
-                Some(shape) => shape_of(fetcher, old)? == shape,
+                Some(shape) => match shape_of(fetcher, old) {
+                    Ok(old) => old == shape,
+                    Err(error)
+                        if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Missing) =>
+                    {
+                        log::warn!("a file is recorded as changed, not knowing better: {error}");
+                        false
+                    }
+                    Err(error) => return Err(error),
+                },
                 None => false,
             })
         }

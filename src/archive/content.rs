@@ -28,6 +28,12 @@ const READ_BYTES: usize = 1 << 20;
 /// A file with more bytes of holes than this has no content hash: hashing zeros takes the time of reading them.
 const HASHED_HOLES_BYTES_MAX: u64 = 4 << 30;
 
+/// A file that says that it has no bytes is first read into so many: what most of /proc fit in.
+const UNSIZED_START_BYTES: usize = 4 << 10;
+
+/// The most that such a file may have. There are some without end, or as long as the memory of a machine.
+const UNSIZED_BYTES_MAX: u64 = EXTENT_LIST_SPAN;
+
 /// How files are cut.
 #[derive(Debug, Clone)]
 pub struct Cutting {
@@ -117,13 +123,13 @@ impl Cutting {
 }
 
 impl Reader<'_> {
-    /// Reads the first `size` bytes of a regular file; fewer if it has become shorter.
+    /// Reads the first `size` bytes of a regular file; fewer if it has become shorter. One of 0 is read to its end.
     ///
     /// # Errors
     /// File, if it cannot be read; backup, if it cannot be placed, or the backup is to stop.
     pub fn read(&self, file: &OwnedFd, name: &[u8], size: u64) -> Result<FileRead, Failure> {
         if size == 0 {
-            return Ok(placed(Content::Nothing, 0));
+            return self.read_unsized(file, name);
         }
         let first = segment_at(file, 0, size)?;
         if self.cutting.is_small(size) && first == Segment::Data(size) {
@@ -137,8 +143,34 @@ impl Reader<'_> {
         let mut bytes = vec![0; usize::try_from(size).unwrap_or(usize::MAX)];
         let read = self.fill(file, &mut bytes, 0)?;
         bytes.truncate(read);
-        let size = read as u64;
-        Ok(if bytes.is_empty() {
+        Ok(self.small(bytes))
+    }
+
+    /// A file of `size` 0, which in /proc is told of files that have bytes all the same: they come to light only by
+    /// reading.
+    fn read_unsized(&self, file: &OwnedFd, name: &[u8]) -> Result<FileRead, Failure> {
+        let mut start = [0; UNSIZED_START_BYTES];
+        let read = self.fill(file, &mut start, 0)?;
+        if read < start.len() {
+            return Ok(self.small(start[..read].to_vec()));
+        }
+        // These are read again.
+        self.read_bytes.fetch_sub(read as u64, Ordering::Relaxed);
+        let whole = Large::new(self, file, name, UNSIZED_BYTES_MAX)?
+            .read(Segment::Data(UNSIZED_BYTES_MAX))?;
+        if whole.size == UNSIZED_BYTES_MAX {
+            return Err(Failure::File(format!(
+                "it says that it has no bytes, and does not end within {} MiB",
+                UNSIZED_BYTES_MAX >> 20
+            )));
+        }
+        Ok(whole)
+    }
+
+    /// A file that is in memory whole.
+    fn small(&self, bytes: Vec<u8>) -> FileRead {
+        let size = bytes.len() as u64;
+        if bytes.is_empty() {
             placed(Content::Nothing, 0)
         } else if bytes.len() <= INLINE_BYTES_MAX {
             placed(Content::Inline(bytes), size)
@@ -152,7 +184,7 @@ impl Reader<'_> {
                 size,
                 shape: None,
             }
-        })
+        }
     }
 
     /// Reads until `bytes` are full or the file ends; gives how many there were.

@@ -209,7 +209,8 @@ impl<'a> Frames<'a> {
         loop {
             crossbeam_channel::select_biased! {
                 recv(self.waiting) -> frame => match frame {
-                    Ok(frame) => self.place_for_others(frame),
+                    // A failure is told to all who wait, and to whoever asks next.
+                    Ok(frame) => drop(self.place_frame(frame)),
                     Err(_) => return,
                 },
                 recv(requests) -> request => match request {
@@ -219,13 +220,7 @@ impl<'a> Frames<'a> {
             }
         }
         while let Ok(frame) = self.waiting.try_recv() {
-            self.place_for_others(frame);
-        }
-    }
-
-    fn place_for_others(&self, frame: Unsealed) {
-        if let Err(error) = self.place_frame(frame) {
-            self.fail(error);
+            drop(self.place_frame(frame));
         }
     }
 
@@ -270,7 +265,15 @@ impl<'a> Frames<'a> {
         }
     }
 
+    /// Places a frame; who waits for it is not always who places it, so that a failure is everybody's.
     fn place_frame(&self, frame: Unsealed) -> Result<()> {
+        self.try_place(frame).or_else(|error| {
+            self.fail(error);
+            self.check()
+        })
+    }
+
+    fn try_place(&self, frame: Unsealed) -> Result<()> {
         let mut sealed = Vec::new();
         self.seal
             .seal(frame.kind, &[], &frame.plain, self.compression, &mut sealed)?;
@@ -311,4 +314,51 @@ impl<'a> Frames<'a> {
 /// Chunks and frames are far below 4 GiB; sealing refuses what is not.
 fn length_of(bytes: &[u8]) -> u32 {
     u32::try_from(bytes.len()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::RepositoryId;
+
+    /// Has nothing and takes nothing.
+    struct Full;
+
+    impl ChunkStore for Full {
+        fn find(&self, _: &ChunkId, _: u32) -> Result<Option<ChunkPlace>> {
+            Ok(None)
+        }
+
+        fn add_frame(
+            &self,
+            _: SealedKind,
+            _: &[u8],
+            _: u32,
+            _: &[FrameChunk],
+        ) -> Result<Vec<ChunkPlace>> {
+            Err(Error::new(ErrorKind::Full, "there is no room"))
+        }
+    }
+
+    #[test]
+    fn whoever_waits_for_a_frame_that_another_thread_failed_to_place_fails_too() {
+        let seal = Seal::unencrypted(&RepositoryId([1; 16]));
+        let frames = Frames::new(&Full, &seal, Compression::Off, 4);
+        let (_, first) = frames.place(SealedKind::Data, b"first").unwrap();
+        // It takes the frame, being there, and fails.
+        let another = Placing::Soon(Arc::default());
+        frames.wait(&another).unwrap_err();
+        let waiting = std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| frames.wait(&first).unwrap_err());
+            let patience = std::time::Instant::now() + Duration::from_secs(5);
+            while !waiter.is_finished() && std::time::Instant::now() < patience {
+                std::thread::sleep(NAP);
+            }
+            let waits_on = !waiter.is_finished();
+            frames.fail(Error::new(ErrorKind::Failed, "the test is over"));
+            waits_on
+        });
+        assert!(!waiting, "it waits for what nobody will place");
+        assert_eq!(frames.take_failure().unwrap().kind(), ErrorKind::Full);
+    }
 }

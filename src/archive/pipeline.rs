@@ -124,10 +124,13 @@ pub fn run(
             held_directories: VecDeque::new(),
             small: SmallChunks::new(workshop.frames, workshop.frame_bytes),
         };
+        if let Err(error) = pipeline.run(steps) {
+            // Or else the workers would read their files to the end first.
+            workshop.frames.fail(error);
+        }
         // The workers end when the pipeline, and with it their requests, is dropped.
-        pipeline.run(steps)
-    })
-    .map_err(|error| workshop.frames.take_failure().unwrap_or(error))
+    });
+    workshop.frames.take_failure().map_or(Ok(()), Err)
 }
 
 /// What a worker does until there is nothing more to visit.

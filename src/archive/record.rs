@@ -185,6 +185,7 @@ impl<'a> Recorder<'a> {
             self.warn(&file.seen.key, message, false)?;
         }
         let shape = observation.shape;
+        let identity = observation.status.identity();
         let mut entry = self.entry_of(observation);
         entry.metadata.device = self.device(file.seen.status.device);
         let same = self.same_before(&file, &entry, shape)?;
@@ -192,7 +193,8 @@ impl<'a> Recorder<'a> {
         if entry.metadata.links > 1 && entry.metadata.file_type != FileType::Directory {
             entry.group = Some(self.group_of(&file.linked, same, &entry, shape)?);
         }
-        if let Some(identity) = file.linked.leads() {
+        // Another file may have taken its name since it was seen: what that holds is not its other links'.
+        if file.linked.leads() == Some(identity) {
             self.leaders.insert(identity, entry.clone());
         }
         self.conclude(&file.seen, entry, file.base.as_ref())

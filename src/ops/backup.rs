@@ -107,7 +107,7 @@ pub fn backup(
             standing.base.as_ref().map(|point| point.id),
         )?),
     };
-    let attempt = |standing: &Standing| {
+    let attempt = |standing: &Standing, notice: Option<&str>| {
         let job = Job {
             repository,
             options,
@@ -115,6 +115,7 @@ pub fn backup(
             sources: &sources,
             walk_options: walk_options.clone(),
             standing,
+            notice,
         };
         if options.dry_run {
             job.run_dry(start)
@@ -122,13 +123,10 @@ pub fn backup(
             job.run(moment(start, options))
         }
     };
-    let report = match attempt(&standing) {
+    let report = match attempt(&standing, None) {
         Err(error) if is_of_reference(&error, &standing) => {
-            do_without_reference(error, &mut standing, monitor)?;
-            attempt(&standing).map(|mut report| {
-                report.warnings += 1;
-                report
-            })
+            let notice = do_without_reference(error, &mut standing)?;
+            attempt(&standing, Some(&notice))
         }
         report => report,
     };
@@ -142,11 +140,8 @@ fn is_of_reference(error: &Error, standing: &Standing) -> bool {
 }
 
 /// A full backup needs no other point: one that cannot be read must not keep a set from ever being backed up again.
-fn do_without_reference(
-    error: Error,
-    standing: &mut Standing,
-    monitor: &dyn Monitor,
-) -> Result<()> {
+/// Gives what is to be told of it.
+fn do_without_reference(error: Error, standing: &mut Standing) -> Result<String> {
     let Some(reference) = standing.reference.take() else {
         return Err(error);
     };
@@ -156,12 +151,10 @@ fn do_without_reference(
             reference.id
         )));
     }
-    let message = format!(
+    Ok(format!(
         "point {} cannot be compared with, and of what cannot be read now nothing is carried: {error}",
         reference.id
-    );
-    monitor.event(Event::Warning(None, &message));
-    Ok(())
+    ))
 }
 
 /// A backup whose options were checked.
@@ -172,6 +165,8 @@ struct Job<'a> {
     sources: &'a Sources,
     walk_options: WalkOptions,
     standing: &'a Standing,
+    /// A warning that is of no one file.
+    notice: Option<&'a str>,
 }
 
 impl Job<'_> {
@@ -253,6 +248,9 @@ impl Job<'_> {
             self.monitor,
             self.options.tells_changes,
         );
+        if let Some(notice) = self.notice {
+            recorder.warn(&Key::root(), notice, false)?;
+        }
         let steps = self.plan(reference.as_ref(), base.as_ref())?;
         self.while_counting(|| run(&workshop, steps, &mut recorder))?;
         Ok((recorder, read_bytes.into_inner()))
