@@ -55,7 +55,13 @@ impl LocalStore {
         let looked_at = |error| {
             let error = Error::io(format_args!("open {}", root.display()), error);
             match error.kind() {
-                ErrorKind::Missing => error.with_kind(ErrorKind::NoRepository),
+                ErrorKind::Missing => Error::new(
+                    ErrorKind::NoRepository,
+                    format!(
+                        "there is no {}: make a repository there with `bygone init`, or name another place",
+                        root.display()
+                    ),
+                ),
                 _ => error,
             }
         };
