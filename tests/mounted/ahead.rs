@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -243,6 +243,82 @@ fn a_signal_while_many_read_in_order_ends_the_process() {
             reader.wait().unwrap();
         }
     }
+}
+
+/// Delays a system call of these threads, by tracing them; returns once it does.
+fn delay(machine: &Machine, threads: &[String], call: &str, time: Duration) -> Child {
+    let mut command = Command::new("strace");
+    let log = machine.path(format!("strace.{call}"));
+    let trace = format!("trace={call}");
+    let inject = format!("inject={call}:delay_enter={}", time.as_micros());
+    command.args(["-o", path_text(&log), "-e", &trace, "-e", &inject]);
+    for thread in threads {
+        command.args(["-p", thread]);
+    }
+    let mut tracer = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut told = BufReader::new(tracer.stderr.as_mut().unwrap());
+    for _ in threads {
+        let mut line = String::new();
+        told.read_line(&mut line).unwrap();
+        assert!(line.contains("attached"), "{line}");
+    }
+    tracer
+}
+
+/// The threads of a mount's process whose names begin so.
+fn threads(mount: &Mount, name: &str) -> Vec<String> {
+    let tasks = format!("/proc/{}/task", mount.process.as_raw_nonzero());
+    let threads = fs::read_dir(tasks).unwrap().map(|task| task.unwrap());
+    threads
+        .filter(|task| {
+            let own = fs::read_to_string(task.path().join("comm")).unwrap();
+            own.starts_with(name)
+        })
+        .map(|task| task.file_name().into_string().unwrap())
+        .collect()
+}
+
+#[test]
+fn a_signal_ends_the_process_though_a_push_waits_for_a_read_that_takes_its_time() {
+    let machine = Machine::new();
+    let source = machine.path("source");
+    write_many(&source);
+    let point = machine.back_up("--full");
+    let mount = machine.mount("mnt", &[]);
+    let folder = mount.source(&point, &source).join("many");
+    let names = names(&folder);
+    fs::read(&names[0]).unwrap();
+    // The first push is of the file of number 2, the second one, of number 3, comes when its read is under way.
+    let mut pushing = delay(
+        &machine,
+        &threads(&mount, "bygone-ahead"),
+        "writev",
+        Duration::from_secs(1),
+    );
+    fs::read(&names[1]).unwrap();
+    let serving = threads(&mount, "fuser-");
+    let mut reading = delay(&machine, &serving, "pread64", Duration::from_secs(60));
+    let far = (0..serving.len()).map(|number| &names[names.len() - 1 - number * 100]);
+    let mut readers: Vec<Child> = far
+        .chain([&names[3]])
+        .map(|path| {
+            thread::sleep(Duration::from_millis(100));
+            Command::new("cat")
+                .arg(path)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    thread::sleep(Duration::from_millis(2500));
+    mount.signal(Signal::TERM);
+    let is_gone = within(SOON, || mount.is_gone());
+    for child in readers.iter_mut().chain([&mut pushing, &mut reading]) {
+        let _ended = child.kill();
+        child.wait().unwrap();
+    }
+    assert!(is_gone);
 }
 
 /// Takes the files of `folder` out of the page cache, those that can be opened.
