@@ -203,7 +203,10 @@ impl Fetcher {
             .map_err(|error| error.context(wanted.key))?;
         Ok(match wanted.key.object {
             Object::Run(_) => Cached::Piece(Arc::from(plain)),
-            Object::Pack(_) => Cached::Frame(Arc::new(Frame::new(kind, plain))),
+            Object::Pack(_) => {
+                self.frames.fetch_add(1, Ordering::Relaxed);
+                Cached::Frame(Arc::new(Frame::new(kind, plain)))
+            }
         })
     }
 }

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::base::{Error, ErrorKind, Result};
@@ -23,13 +24,22 @@ const SHARDS_MAX: u64 = 16;
 pub(super) struct MemoryCounters {
     pub(super) hits: u64,
     pub(super) misses: u64,
+    /// Kept now.
     pub(super) bytes: u64,
+    /// The most that were ever kept at a time, over all shards.
+    pub(super) bytes_peak: u64,
+    /// The limit.
+    pub(super) bytes_max: u64,
 }
 
 /// The cache itself. Values are cheap to clone.
 pub(super) struct Memory<K: Hash + Eq, V> {
     shards: Box<[Mutex<Shard<K, V>>]>,
     hasher: RandomState,
+    bytes_max: u64,
+    /// What all shards keep together: each changes it with its own lock held, by what it took and let go.
+    bytes: AtomicU64,
+    bytes_peak: AtomicU64,
 }
 
 struct Shard<K: Hash + Eq, V> {
@@ -86,6 +96,9 @@ impl<K: Hash + Eq + Clone, V: Clone> Memory<K, V> {
         Self {
             shards: (0..shards).map(|_| shard()).collect(),
             hasher: RandomState::new(),
+            bytes_max,
+            bytes: AtomicU64::new(0),
+            bytes_peak: AtomicU64::new(0),
         }
     }
 
@@ -124,14 +137,26 @@ impl<K: Hash + Eq + Clone, V: Clone> Memory<K, V> {
 
     /// What was asked and is kept, over all shards.
     pub(super) fn counters(&self) -> MemoryCounters {
-        let mut counters = MemoryCounters::default();
+        let mut counters = MemoryCounters {
+            bytes: self.bytes.load(Ordering::Relaxed),
+            bytes_peak: self.bytes_peak.load(Ordering::Relaxed),
+            bytes_max: self.bytes_max,
+            ..MemoryCounters::default()
+        };
         for shard in &self.shards {
             let shard = lock(shard);
             counters.hits += shard.hits;
             counters.misses += shard.misses;
-            counters.bytes += shard.cache.bytes();
         }
         counters
+    }
+
+    /// A shard that kept `before` bytes keeps `after` now.
+    fn count(&self, before: u64, after: u64) {
+        let change = after.wrapping_sub(before);
+        let bytes = self.bytes.fetch_add(change, Ordering::Relaxed);
+        self.bytes_peak
+            .fetch_max(bytes.wrapping_add(change), Ordering::Relaxed);
     }
 
     fn shard(&self, key: &K) -> MutexGuard<'_, Shard<K, V>> {
@@ -178,7 +203,12 @@ impl<K: Hash + Eq + Clone, V: Clone> Lead<'_, K, V> {
             let mut shard = self.memory.shard(&self.key);
             shard.flights.remove(&self.key);
             match &outcome {
-                Ok(value) => shard.cache.insert(self.key.clone(), value.clone(), bytes),
+                Ok(value) => {
+                    let before = shard.cache.bytes();
+                    let leaving = shard.cache.insert(self.key.clone(), value.clone(), bytes);
+                    self.memory.count(before, shard.cache.bytes());
+                    leaving
+                }
                 Err(_) => Vec::new(),
             }
         };
@@ -269,6 +299,32 @@ mod tests {
         };
         drop(claim);
         assert_eq!(flight.wait().unwrap_err().kind(), ErrorKind::Failed);
+    }
+
+    #[test]
+    fn what_is_kept_and_the_most_that_was_are_counted_over_all_shards() {
+        let memory: Memory<u64, u64> = Memory::new(64 << 20);
+        assert_eq!(memory.shards.len(), 2);
+        for key in 0..40 {
+            let Claim::Lead(lead) = memory.claim(&key) else {
+                panic!("each key is new")
+            };
+            lead.complete(&Ok(key), 8 << 20);
+            let counters = memory.counters();
+            let kept: u64 = memory
+                .shards
+                .iter()
+                .map(|shard| lock(shard).cache.bytes())
+                .sum();
+            assert_eq!(counters.bytes, kept);
+            assert!(counters.bytes_peak >= kept && counters.bytes_peak <= counters.bytes_max);
+        }
+        let Claim::Lead(lead) = memory.claim(&40) else {
+            panic!("this one is new, too")
+        };
+        lead.complete(&Ok(40), 25 << 20);
+        let counters = memory.counters();
+        assert!(counters.bytes < counters.bytes_peak && counters.bytes_peak == 64 << 20);
     }
 
     #[test]

@@ -49,12 +49,18 @@ pub struct Counters {
     pub hits: u64,
     /// Those that were not.
     pub misses: u64,
+    /// Frames that were fetched, verified and decompressed.
+    pub frames: u64,
     /// Requests to the store for pieces and frames.
     pub requests: u64,
     /// Bytes that these brought.
     pub fetched_bytes: u64,
     /// Bytes in memory now.
     pub cached_bytes: u64,
+    /// The most that were ever in memory at a time.
+    pub cached_bytes_peak: u64,
+    /// The most that may be.
+    pub cached_bytes_max: u64,
 }
 
 /// Fetches pieces and chunks of one repository. Any thread may use it.
@@ -62,6 +68,7 @@ pub struct Fetcher {
     repository: Arc<Repository>,
     memory: Memory<PlaceKey, Cached>,
     locations: Locations,
+    frames: AtomicU64,
     requests: AtomicU64,
     fetched_bytes: AtomicU64,
 }
@@ -80,6 +87,7 @@ impl Fetcher {
             repository,
             memory: Memory::new(memory_bytes),
             locations: Locations::default(),
+            frames: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             fetched_bytes: AtomicU64::new(0),
         })
@@ -159,9 +167,12 @@ impl Fetcher {
         Counters {
             hits: memory.hits,
             misses: memory.misses,
+            frames: self.frames.load(Ordering::Relaxed),
             requests: self.requests.load(Ordering::Relaxed),
             fetched_bytes: self.fetched_bytes.load(Ordering::Relaxed),
             cached_bytes: memory.bytes,
+            cached_bytes_peak: memory.bytes_peak,
+            cached_bytes_max: memory.bytes_max,
         }
     }
 

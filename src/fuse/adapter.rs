@@ -22,6 +22,7 @@ use log::error;
 
 use super::ahead::Reads;
 use super::attributes::{Presenter, duration, fuse_type, placeholder};
+use super::counts::{Counts, RequestKind};
 use super::errno::errno;
 use super::options::MountOptions;
 use super::refusals::refusals;
@@ -51,12 +52,19 @@ pub(super) struct Adapter {
     presenter: Presenter,
     obeys_acls: bool,
     reads: Reads,
+    counts: Arc<Counts>,
 }
 
 impl Adapter {
-    pub(super) fn new(tree: Arc<Tree>, reads: Reads, options: &MountOptions) -> Self {
+    pub(super) fn new(
+        tree: Arc<Tree>,
+        reads: Reads,
+        counts: Arc<Counts>,
+        options: &MountOptions,
+    ) -> Self {
         Self {
             reads,
+            counts,
             presenter: Presenter::new(options, !tree.is_one_point()),
             obeys_acls: options.obeys_acls(),
             tree,
@@ -107,12 +115,18 @@ impl Adapter {
             let attributes = self
                 .tree
                 .attributes(node)
-                .map_err(|error| failed("access", &error))?;
+                .map_err(|error| failed(RequestKind::Access, &error))?;
             if attributes.file_type == FileType::Regular && attributes.mode & 0o111 == 0 {
                 return Err(Errno::EACCES);
             }
         }
         Ok(())
+    }
+
+    /// Counts a request and answers it, in this order: who has the answer finds it counted.
+    fn serve(&self, request: RequestKind, work: impl FnOnce()) {
+        self.counts.served(request);
+        guard(request, work);
     }
 
     fn names_of_xattrs(&self, node: NodeId) -> Result<Vec<u8>> {
@@ -126,17 +140,20 @@ impl Adapter {
     }
 }
 
-/// Does the work of a request; `request` names it in the log.
-fn guard(request: &str, work: impl FnOnce()) {
+/// Does the work of a request.
+fn guard(request: RequestKind, work: impl FnOnce()) {
     // The tree is whole after a panic: all that it remembers can be made again, and its locks survive one.
     if catch_unwind(AssertUnwindSafe(work)).is_err() {
-        error!("{request} failed by an error in bygone itself: please report it");
+        error!(
+            "{} failed by an error in bygone itself: please report it",
+            request.name()
+        );
     }
 }
 
 /// Logs why a request fails, and gives the errno for it.
-fn failed(request: &str, error: &Error) -> Errno {
-    error!("{request}: {error}");
+fn failed(request: RequestKind, error: &Error) -> Errno {
+    error!("{}: {error}", request.name());
     errno(error.kind())
 }
 
@@ -180,7 +197,7 @@ impl Filesystem for Adapter {
     }
 
     fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        guard("lookup", || {
+        self.serve(RequestKind::Lookup, || {
             match self.tree.lookup(node(parent), name.as_bytes()) {
                 Ok(Some(attributes)) => {
                     let lifetimes = self.presenter.of_lookup(&attributes);
@@ -197,7 +214,7 @@ impl Filesystem for Adapter {
                     let nothing = placeholder(NodeId(0), FileType::Regular);
                     reply.entry(&lifetime, &self.presenter.by_node(&nothing), GENERATION);
                 }
-                Err(error) => reply.error(failed("lookup", &error)),
+                Err(error) => reply.error(failed(RequestKind::Lookup, &error)),
             }
         });
     }
@@ -209,19 +226,23 @@ impl Filesystem for Adapter {
         _handle: Option<FileHandle>,
         reply: ReplyAttr,
     ) {
-        guard("getattr", || match self.tree.attributes(node(inode)) {
-            Ok(attributes) => reply.attr(
-                &duration(attributes.lifetime),
-                &self.presenter.by_inode(&attributes),
-            ),
-            Err(error) => reply.error(failed("getattr", &error)),
+        self.serve(RequestKind::Getattr, || {
+            match self.tree.attributes(node(inode)) {
+                Ok(attributes) => reply.attr(
+                    &duration(attributes.lifetime),
+                    &self.presenter.by_inode(&attributes),
+                ),
+                Err(error) => reply.error(failed(RequestKind::Getattr, &error)),
+            }
         });
     }
 
     fn readlink(&self, _request: &Request, inode: INodeNo, reply: ReplyData) {
-        guard("readlink", || match self.tree.target(node(inode)) {
-            Ok(target) => reply.data(&target),
-            Err(error) => reply.error(failed("readlink", &error)),
+        self.serve(RequestKind::Readlink, || {
+            match self.tree.target(node(inode)) {
+                Ok(target) => reply.data(&target),
+                Err(error) => reply.error(failed(RequestKind::Readlink, &error)),
+            }
         });
     }
 
@@ -236,7 +257,7 @@ impl Filesystem for Adapter {
         _owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        guard("read", || {
+        self.serve(RequestKind::Read, || {
             match self.tree.read(node(inode), offset, size) {
                 Ok(bytes) => match bytes.contiguous() {
                     Some(bytes) => reply.data(bytes),
@@ -246,7 +267,7 @@ impl Filesystem for Adapter {
                         reply.data(&whole);
                     }
                 },
-                Err(error) => reply.error(failed("read", &error)),
+                Err(error) => reply.error(failed(RequestKind::Read, &error)),
             }
             if offset == 0 {
                 self.reads.note(node(inode));
@@ -262,7 +283,7 @@ impl Filesystem for Adapter {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        guard("readdir", move || {
+        self.serve(RequestKind::Readdir, move || {
             let result = self.list(node(inode), offset, &mut |entry| {
                 let kind = fuse_type(entry.file_type);
                 let name = OsStr::from_bytes(entry.name);
@@ -270,7 +291,7 @@ impl Filesystem for Adapter {
             });
             match result {
                 Ok(()) => reply.ok(),
-                Err(error) => reply.error(failed("readdir", &error)),
+                Err(error) => reply.error(failed(RequestKind::Readdir, &error)),
             }
         });
     }
@@ -283,7 +304,7 @@ impl Filesystem for Adapter {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        guard("readdirplus", move || {
+        self.serve(RequestKind::Readdirplus, move || {
             let result = self.list(node(inode), offset, &mut |entry| {
                 let (attributes, lifetime) = self.listed(entry);
                 let name = OsStr::from_bytes(entry.name);
@@ -298,13 +319,13 @@ impl Filesystem for Adapter {
             });
             match result {
                 Ok(()) => reply.ok(),
-                Err(error) => reply.error(failed("readdirplus", &error)),
+                Err(error) => reply.error(failed(RequestKind::Readdirplus, &error)),
             }
         });
     }
 
     fn statfs(&self, _request: &Request, _inode: INodeNo, reply: ReplyStatfs) {
-        guard("statfs", || {
+        self.serve(RequestKind::Statfs, || {
             let usage = self.tree.usage();
             let blocks = usage.bytes.div_ceil(u64::from(USAGE_BLOCK_BYTES));
             reply.statfs(
@@ -328,11 +349,11 @@ impl Filesystem for Adapter {
         size: u32,
         reply: ReplyXattr,
     ) {
-        guard("getxattr", || {
+        self.serve(RequestKind::Getxattr, || {
             match self.tree.xattr(node(inode), name.as_bytes()) {
                 Ok(Some(value)) => reply_xattr(reply, size, &value),
                 Ok(None) => reply.error(Errno::ENODATA),
-                Err(error) => reply.error(failed("getxattr", &error)),
+                Err(error) => reply.error(failed(RequestKind::Getxattr, &error)),
             }
         });
     }
@@ -340,14 +361,16 @@ impl Filesystem for Adapter {
     /// Never ENOSYS, which would save a question for each file of a point that has none: with it `tar --xattrs` warns of
     /// every file, and `getfattr -d` fails.
     fn listxattr(&self, _request: &Request, inode: INodeNo, size: u32, reply: ReplyXattr) {
-        guard("listxattr", || match self.names_of_xattrs(node(inode)) {
-            Ok(list) => reply_xattr(reply, size, &list),
-            Err(error) => reply.error(failed("listxattr", &error)),
+        self.serve(RequestKind::Listxattr, || {
+            match self.names_of_xattrs(node(inode)) {
+                Ok(list) => reply_xattr(reply, size, &list),
+                Err(error) => reply.error(failed(RequestKind::Listxattr, &error)),
+            }
         });
     }
 
     fn access(&self, _request: &Request, inode: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
-        guard("access", || match self.may(node(inode), mask) {
+        self.serve(RequestKind::Access, || match self.may(node(inode), mask) {
             Ok(()) => reply.ok(),
             Err(errno) => reply.error(errno),
         });
@@ -362,7 +385,7 @@ impl Filesystem for Adapter {
         whence: i32,
         reply: ReplyLseek,
     ) {
-        guard("lseek", || {
+        self.serve(RequestKind::Lseek, || {
             let what = match whence {
                 libc::SEEK_DATA => SeekFor::Data,
                 libc::SEEK_HOLE => SeekFor::Hole,
@@ -378,7 +401,7 @@ impl Filesystem for Adapter {
                     Err(_) => reply.error(Errno::EOVERFLOW),
                 },
                 Ok(None) => reply.error(Errno::ENXIO),
-                Err(error) => reply.error(failed("lseek", &error)),
+                Err(error) => reply.error(failed(RequestKind::Lseek, &error)),
             }
         });
     }
@@ -401,7 +424,7 @@ mod tests {
         }
         let is_dropped = std::cell::Cell::new(false);
         let reply = Reply(&is_dropped);
-        guard("read", || {
+        guard(RequestKind::Read, || {
             let _reply = reply;
             panic!("on purpose");
         });

@@ -20,6 +20,7 @@ use log::{error, info, warn};
 use super::adapter::Adapter;
 use super::ahead::{Gate, ahead};
 use super::attach::attach;
+use super::counts::Counts;
 use super::mounts::{self, MountRecord};
 use super::options::MountOptions;
 use crate::base::{Error, ErrorKind, Result};
@@ -34,11 +35,22 @@ const THREADS_END_WITHIN: Duration = Duration::from_secs(10);
 /// How long a push may take to end: as long as the read does that it waits for.
 const PUSH_ENDS_WITHIN: Duration = Duration::from_secs(2);
 
+/// What a mount may be told while it is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Log what was done so far.
+    Tell,
+    /// Take the mount away and end.
+    Stop,
+}
+
 /// A tree that is mounted and answers; it is taken away when dropped, should it still be there.
 pub struct MountedTree {
     record: MountRecord,
     ended: Receiver<io::Result<()>>,
     pushes: Gate,
+    tree: Arc<Tree>,
+    counts: Arc<Counts>,
     /// The mount is gone: whatever is at its place is someone else's, even if it looks alike.
     is_gone: bool,
     /// Dropped, it ends the thread that looks for new points.
@@ -66,16 +78,29 @@ impl MountedTree {
         mounted
     }
 
-    /// Serves until the mount is taken away, or until something comes from `stop`, upon which it is taken away here,
-    /// even if it is in use: what is open then fails once this process ends, which it should do next.
+    /// Serves until the mount is taken away, or until it is ordered to stop or nobody can order anything any more, upon
+    /// which it is taken away here, even if it is in use: what is open then fails once this process ends, which it should
+    /// do next. In the end, and when it is ordered to, it logs what it did.
     ///
     /// # Errors
     /// Failed, if serving ended by itself.
-    pub fn serve<T>(mut self, stop: &Receiver<T>) -> Result<()> {
-        select! {
-            recv(self.ended) -> result => self.finish(result.ok()),
-            recv(stop) -> _ => self.unmount(),
-        }
+    pub fn serve(mut self, orders: &Receiver<Order>) -> Result<()> {
+        let result = loop {
+            select! {
+                recv(self.ended) -> result => break self.finish(result.ok()),
+                recv(orders) -> order => match order {
+                    Ok(Order::Tell) => self.tell(),
+                    Ok(Order::Stop) | Err(_) => break self.unmount(),
+                },
+            }
+        };
+        self.tell();
+        result
+    }
+
+    /// Logs what was done so far.
+    fn tell(&self) {
+        info!("{}", self.counts.line(&self.tree.fetched()));
     }
 
     /// Takes the mount away and waits for the threads to end.
@@ -140,8 +165,9 @@ fn start(
     let pushing = device
         .try_clone()
         .map_err(|error| Error::io("share the mount's device", error))?;
-    let (reads, pusher) = ahead(tree, pushing);
-    let adapter = Adapter::new(Arc::clone(tree), reads, options);
+    let counts = Arc::new(Counts::default());
+    let (reads, pusher) = ahead(tree, pushing, &counts);
+    let adapter = Adapter::new(Arc::clone(tree), reads, Arc::clone(&counts), options);
     let access = if options.allow_other {
         SessionACL::All
     } else {
@@ -177,6 +203,8 @@ fn start(
         record: record.clone(),
         ended,
         pushes,
+        tree: Arc::clone(tree),
+        counts,
         is_gone: false,
         _poll_until_dropped: poll_until_dropped,
     })

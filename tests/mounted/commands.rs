@@ -360,3 +360,45 @@ fn an_empty_repository_mounts_and_shows_its_first_point_when_it_comes() {
     assert!(within(SOON, || mount.path("points").join(&point).is_dir()));
     assert!(within(SOON, || mount.path("latest").is_dir()));
 }
+
+/// The number after `name=` in the last line of what a mount did, within the part that begins with `part`; 0 if there is
+/// none, as of requests that never came.
+fn figure(log: &str, part: &str, name: &str) -> u64 {
+    let line = log.lines().rfind(|line| line.contains("served ")).unwrap();
+    let (_, told) = line.split_once("info: ").unwrap();
+    let part = told
+        .split("; ")
+        .find_map(|words| words.strip_prefix(part))
+        .unwrap_or_else(|| panic!("{part}: {line}"));
+    let mut words = part.split_whitespace();
+    let number = words.find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+    number.map_or(0, |number| number.parse().unwrap())
+}
+
+#[test]
+fn a_mount_tells_what_it_did_when_it_is_asked_and_at_its_end() {
+    let (machine, _) = with_a_point();
+    let mount = machine.mount("mnt", &["--cache-memory", "32M"]);
+    assert!(!mount.logged().contains("served"));
+    mount.signal(Signal::USR1);
+    assert!(within(SOON, || mount.logged().contains("served ")));
+    let before = mount.logged();
+    assert_eq!(figure(&before, "cache ", "limit"), 32 << 20);
+    assert_eq!(figure(&before, "frames ", "opened"), 0);
+    fs::write(machine.path("source/long"), vec![7; 300_000]).unwrap();
+    let point = machine.back_up("--incremental");
+    assert!(within(SOON, || mount.path("points").join(&point).is_dir()));
+    let source = mount.source(&point, &machine.path("source"));
+    assert_eq!(fs::read(source.join("long")).unwrap().len(), 300_000);
+    mount.signal(Signal::TERM);
+    assert!(within(SOON, || mount.is_gone()));
+    let after = mount.logged();
+    assert!(figure(&after, "served ", "read") > 0);
+    assert!(figure(&after, "served ", "lookup") > figure(&before, "served ", "lookup"));
+    assert!(figure(&after, "frames ", "opened") > 0);
+    assert!(figure(&after, "fetched ", "requests") > figure(&before, "fetched ", "requests"));
+    assert!(figure(&after, "fetched ", "bytes") > figure(&before, "fetched ", "bytes"));
+    assert_eq!(figure(&after, "pushed ", "files"), 0);
+    let peak = figure(&after, "cache ", "peak");
+    assert!(figure(&after, "cache ", "bytes") <= peak && peak <= 32 << 20);
+}
