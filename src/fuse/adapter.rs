@@ -24,6 +24,7 @@ use super::ahead::Reads;
 use super::attributes::{Presenter, duration, fuse_type, placeholder};
 use super::counts::{Counts, RequestKind};
 use super::errno::errno;
+use super::near::{Asked, Near};
 use super::options::MountOptions;
 use super::refusals::refusals;
 use crate::base::{Error, NAME_BYTES_MAX, Result};
@@ -52,6 +53,7 @@ pub(super) struct Adapter {
     presenter: Presenter,
     obeys_acls: bool,
     reads: Reads,
+    near: Near,
     counts: Arc<Counts>,
 }
 
@@ -59,11 +61,13 @@ impl Adapter {
     pub(super) fn new(
         tree: Arc<Tree>,
         reads: Reads,
+        near: Near,
         counts: Arc<Counts>,
         options: &MountOptions,
     ) -> Self {
         Self {
             reads,
+            near,
             counts,
             presenter: Presenter::new(options, !tree.is_one_point()),
             obeys_acls: options.obeys_acls(),
@@ -124,9 +128,12 @@ impl Adapter {
     }
 
     /// Counts a request and answers it, in this order: who has the answer finds it counted.
-    fn serve(&self, request: RequestKind, work: impl FnOnce()) {
-        self.counts.served(request);
-        guard(request, work);
+    /// `bytes` is how many it reads.
+    fn serve(&self, kind: RequestKind, request: &Request, bytes: u32, work: impl FnOnce()) {
+        let thread = request.pid();
+        let _serving = self.near.serve(Asked { thread, bytes });
+        self.counts.served(kind);
+        guard(kind, work);
     }
 
     fn names_of_xattrs(&self, node: NodeId) -> Result<Vec<u8>> {
@@ -196,8 +203,8 @@ impl Filesystem for Adapter {
         Ok(())
     }
 
-    fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        self.serve(RequestKind::Lookup, || {
+    fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        self.serve(RequestKind::Lookup, request, 0, || {
             match self.tree.lookup(node(parent), name.as_bytes()) {
                 Ok(Some(attributes)) => {
                     let lifetimes = self.presenter.of_lookup(&attributes);
@@ -221,12 +228,12 @@ impl Filesystem for Adapter {
 
     fn getattr(
         &self,
-        _request: &Request,
+        request: &Request,
         inode: INodeNo,
         _handle: Option<FileHandle>,
         reply: ReplyAttr,
     ) {
-        self.serve(RequestKind::Getattr, || {
+        self.serve(RequestKind::Getattr, request, 0, || {
             match self.tree.attributes(node(inode)) {
                 Ok(attributes) => reply.attr(
                     &duration(attributes.lifetime),
@@ -237,8 +244,8 @@ impl Filesystem for Adapter {
         });
     }
 
-    fn readlink(&self, _request: &Request, inode: INodeNo, reply: ReplyData) {
-        self.serve(RequestKind::Readlink, || {
+    fn readlink(&self, request: &Request, inode: INodeNo, reply: ReplyData) {
+        self.serve(RequestKind::Readlink, request, 0, || {
             match self.tree.target(node(inode)) {
                 Ok(target) => reply.data(&target),
                 Err(error) => reply.error(failed(RequestKind::Readlink, &error)),
@@ -248,7 +255,7 @@ impl Filesystem for Adapter {
 
     fn read(
         &self,
-        _request: &Request,
+        request: &Request,
         inode: INodeNo,
         _handle: FileHandle,
         offset: u64,
@@ -257,7 +264,7 @@ impl Filesystem for Adapter {
         _owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        self.serve(RequestKind::Read, || {
+        self.serve(RequestKind::Read, request, size, || {
             match self.tree.read(node(inode), offset, size) {
                 Ok(bytes) => match bytes.contiguous() {
                     Some(bytes) => reply.data(bytes),
@@ -277,13 +284,13 @@ impl Filesystem for Adapter {
 
     fn readdir(
         &self,
-        _request: &Request,
+        request: &Request,
         inode: INodeNo,
         _handle: FileHandle,
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        self.serve(RequestKind::Readdir, move || {
+        self.serve(RequestKind::Readdir, request, 0, move || {
             let result = self.list(node(inode), offset, &mut |entry| {
                 let kind = fuse_type(entry.file_type);
                 let name = OsStr::from_bytes(entry.name);
@@ -298,13 +305,13 @@ impl Filesystem for Adapter {
 
     fn readdirplus(
         &self,
-        _request: &Request,
+        request: &Request,
         inode: INodeNo,
         _handle: FileHandle,
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        self.serve(RequestKind::Readdirplus, move || {
+        self.serve(RequestKind::Readdirplus, request, 0, move || {
             let result = self.list(node(inode), offset, &mut |entry| {
                 let (attributes, lifetime) = self.listed(entry);
                 let name = OsStr::from_bytes(entry.name);
@@ -324,8 +331,8 @@ impl Filesystem for Adapter {
         });
     }
 
-    fn statfs(&self, _request: &Request, _inode: INodeNo, reply: ReplyStatfs) {
-        self.serve(RequestKind::Statfs, || {
+    fn statfs(&self, request: &Request, _inode: INodeNo, reply: ReplyStatfs) {
+        self.serve(RequestKind::Statfs, request, 0, || {
             let usage = self.tree.usage();
             let blocks = usage.bytes.div_ceil(u64::from(USAGE_BLOCK_BYTES));
             reply.statfs(
@@ -343,13 +350,13 @@ impl Filesystem for Adapter {
 
     fn getxattr(
         &self,
-        _request: &Request,
+        request: &Request,
         inode: INodeNo,
         name: &OsStr,
         size: u32,
         reply: ReplyXattr,
     ) {
-        self.serve(RequestKind::Getxattr, || {
+        self.serve(RequestKind::Getxattr, request, 0, || {
             match self.tree.xattr(node(inode), name.as_bytes()) {
                 Ok(Some(value)) => reply_xattr(reply, size, &value),
                 Ok(None) => reply.error(Errno::ENODATA),
@@ -360,8 +367,8 @@ impl Filesystem for Adapter {
 
     /// Never ENOSYS, which would save a question for each file of a point that has none: with it `tar --xattrs` warns of
     /// every file, and `getfattr -d` fails.
-    fn listxattr(&self, _request: &Request, inode: INodeNo, size: u32, reply: ReplyXattr) {
-        self.serve(RequestKind::Listxattr, || {
+    fn listxattr(&self, request: &Request, inode: INodeNo, size: u32, reply: ReplyXattr) {
+        self.serve(RequestKind::Listxattr, request, 0, || {
             match self.names_of_xattrs(node(inode)) {
                 Ok(list) => reply_xattr(reply, size, &list),
                 Err(error) => reply.error(failed(RequestKind::Listxattr, &error)),
@@ -369,23 +376,25 @@ impl Filesystem for Adapter {
         });
     }
 
-    fn access(&self, _request: &Request, inode: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
-        self.serve(RequestKind::Access, || match self.may(node(inode), mask) {
-            Ok(()) => reply.ok(),
-            Err(errno) => reply.error(errno),
+    fn access(&self, request: &Request, inode: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
+        self.serve(RequestKind::Access, request, 0, || {
+            match self.may(node(inode), mask) {
+                Ok(()) => reply.ok(),
+                Err(errno) => reply.error(errno),
+            }
         });
     }
 
     fn lseek(
         &self,
-        _request: &Request,
+        request: &Request,
         inode: INodeNo,
         _handle: FileHandle,
         offset: i64,
         whence: i32,
         reply: ReplyLseek,
     ) {
-        self.serve(RequestKind::Lseek, || {
+        self.serve(RequestKind::Lseek, request, 0, || {
             let what = match whence {
                 libc::SEEK_DATA => SeekFor::Data,
                 libc::SEEK_HOLE => SeekFor::Hole,

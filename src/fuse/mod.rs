@@ -14,6 +14,7 @@ mod attributes;
 mod counts;
 mod errno;
 mod mounts;
+mod near;
 mod options;
 mod place;
 mod refusals;

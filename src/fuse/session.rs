@@ -22,6 +22,7 @@ use super::ahead::{Gate, ahead};
 use super::attach::attach;
 use super::counts::Counts;
 use super::mounts::{self, MountRecord};
+use super::near::near;
 use super::options::MountOptions;
 use crate::base::{Error, ErrorKind, Result};
 use crate::tree::Tree;
@@ -165,9 +166,13 @@ fn start(
     let pushing = device
         .try_clone()
         .map_err(|error| Error::io("share the mount's device", error))?;
+    let watched = device
+        .try_clone()
+        .map_err(|error| Error::io("share the mount's device", error))?;
     let counts = Arc::new(Counts::default());
+    let (near, watch) = near(watched);
     let (reads, pusher) = ahead(tree, pushing, &counts);
-    let adapter = Adapter::new(Arc::clone(tree), reads, Arc::clone(&counts), options);
+    let adapter = Adapter::new(Arc::clone(tree), reads, near, Arc::clone(&counts), options);
     let access = if options.allow_other {
         SessionACL::All
     } else {
@@ -180,7 +185,12 @@ fn start(
         .map_err(|error| Error::io("agree with the kernel on how to serve the mount", error))?;
     let notifier = session.notifier();
     let pushes = pusher.gate();
-    spawn("bygone-ahead", move || pusher.run())?;
+    let keeper = watch.keeper();
+    spawn("bygone-ahead", move || {
+        keeper.keep_this_thread_off();
+        pusher.run();
+    })?;
+    spawn("bygone-near", move || watch.run())?;
     let (ending, ended) = bounded(1);
     spawn("bygone-session", move || {
         // The receiver is gone only when nobody waits any more.
