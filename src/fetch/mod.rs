@@ -12,6 +12,7 @@ mod frame;
 mod memory;
 mod recover;
 mod segmented;
+mod waiting;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,6 +29,8 @@ use recover::Locations;
 
 pub use frame::ChunkBytes;
 pub use segmented::SegmentedCache;
+pub(crate) use waiting::check_may_wait;
+pub use waiting::{WaitLimit, may_wait};
 
 /// A sealed piece of a run.
 #[derive(Debug, Clone, Copy)]

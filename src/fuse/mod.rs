@@ -9,6 +9,7 @@
 
 mod adapter;
 mod ahead;
+mod answers;
 mod attach;
 mod attributes;
 mod counts;
@@ -17,6 +18,7 @@ mod mounts;
 mod near;
 mod options;
 mod place;
+mod pool;
 mod refusals;
 mod session;
 

@@ -204,6 +204,30 @@ impl Keeper {
     }
 }
 
+/// How a thread usually runs.
+#[derive(Clone, Copy)]
+pub(super) struct Usual {
+    processors: Option<CpuSet>,
+}
+
+impl Usual {
+    /// How this thread runs now.
+    pub(super) fn of_this_thread() -> Self {
+        Self {
+            processors: sched_getaffinity(None).ok(),
+        }
+    }
+
+    /// Has this thread run like that, whatever it inherited from one that serves near a reader.
+    pub(super) fn restore(self) {
+        if let Some(processors) = &self.processors {
+            // It was allowed before, and time is all that depends on it.
+            let _time = sched_setaffinity(None, processors);
+            let _time = set_policy(gettid(), libc::SCHED_OTHER);
+        }
+    }
+}
+
 impl Thread {
     fn this() -> rustix::io::Result<Self> {
         let id = gettid();

@@ -1,7 +1,7 @@
 //! A mounted tree: from the first answer to the last, and how it ends.
 //!
-//! As many threads serve requests as there are cores, each with a descriptor of its own; more were slower. One thread
-//! more looks for new points and tells the kernel what it must forget, and one puts into the page cache what will be
+//! As many threads serve requests as there are cores, each with a descriptor of its own; more were slower. A pool has
+//! those that must wait, if there is need. One thread more looks for new points and tells the kernel what it must forget, and one puts into the page cache what will be
 //! read next: never a serving thread, for the kernel may hold a lock that a request waits with. A session ends when its mount is taken away, by whomever, or when it is told to.
 
 use std::ffi::OsStr;
@@ -19,7 +19,9 @@ use log::{error, info, warn};
 
 use super::adapter::Adapter;
 use super::ahead::{Gate, ahead};
+use super::answers::Answers;
 use super::attach::attach;
+use super::attributes::Presenter;
 use super::counts::Counts;
 use super::mounts::{self, MountRecord};
 use super::near::near;
@@ -172,14 +174,20 @@ fn start(
     let counts = Arc::new(Counts::default());
     let (near, watch) = near(watched);
     let (reads, pusher) = ahead(tree, pushing, &counts);
-    let adapter = Adapter::new(Arc::clone(tree), reads, near, Arc::clone(&counts), options);
+    let answers = Answers {
+        tree: Arc::clone(tree),
+        presenter: Presenter::new(options, !tree.is_one_point()),
+        reads,
+    };
+    let threads = serving_threads();
+    let adapter = Adapter::new(answers, near, Arc::clone(&counts), threads, options);
     let access = if options.allow_other {
         SessionACL::All
     } else {
         SessionACL::Owner
     };
     let mut config = Config::default();
-    config.n_threads = Some(thread::available_parallelism().map_or(2, usize::from));
+    config.n_threads = Some(threads);
     config.clone_fd = true;
     let session = Session::from_fd(adapter, device, access, config)
         .map_err(|error| Error::io("agree with the kernel on how to serve the mount", error))?;
@@ -218,6 +226,13 @@ fn start(
         is_gone: false,
         _poll_until_dropped: poll_until_dropped,
     })
+}
+
+/// As many as there are cores; two at least, so that one may wait for the store.
+fn serving_threads() -> usize {
+    thread::available_parallelism()
+        .map_or(2, usize::from)
+        .max(2)
 }
 
 /// Lets whoever unmounts notice when this process has ended.
