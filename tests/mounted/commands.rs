@@ -12,7 +12,7 @@ use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 use rustix::mount::{UnmountFlags, mount_bind, unmount};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::machine::{Machine, assert_success, is_mounted, path_text, run, within};
+use crate::machine::{Machine, assert_success, figure, is_mounted, path_text, run, within};
 
 /// What a signal or an unmount may take to end a process.
 const SOON: Duration = Duration::from_secs(5);
@@ -361,28 +361,12 @@ fn an_empty_repository_mounts_and_shows_its_first_point_when_it_comes() {
     assert!(within(SOON, || mount.path("latest").is_dir()));
 }
 
-/// The number after `name=` in the last line of what a mount did, within the part that begins with `part`; 0 if there is
-/// none, as of requests that never came.
-fn figure(log: &str, part: &str, name: &str) -> u64 {
-    let line = log.lines().rfind(|line| line.contains("served ")).unwrap();
-    let (_, told) = line.split_once("info: ").unwrap();
-    let part = told
-        .split("; ")
-        .find_map(|words| words.strip_prefix(part))
-        .unwrap_or_else(|| panic!("{part}: {line}"));
-    let mut words = part.split_whitespace();
-    let number = words.find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
-    number.map_or(0, |number| number.parse().unwrap())
-}
-
 #[test]
 fn a_mount_tells_what_it_did_when_it_is_asked_and_at_its_end() {
     let (machine, _) = with_a_point();
     let mount = machine.mount("mnt", &["--cache-memory", "32M"]);
     assert!(!mount.logged().contains("served"));
-    mount.signal(Signal::USR1);
-    assert!(within(SOON, || mount.logged().contains("served ")));
-    let before = mount.logged();
+    let before = mount.did();
     assert_eq!(figure(&before, "cache ", "limit"), 32 << 20);
     assert_eq!(figure(&before, "frames ", "opened"), 0);
     fs::write(machine.path("source/long"), vec![7; 300_000]).unwrap();
@@ -392,7 +376,7 @@ fn a_mount_tells_what_it_did_when_it_is_asked_and_at_its_end() {
     assert_eq!(fs::read(source.join("long")).unwrap().len(), 300_000);
     mount.signal(Signal::TERM);
     assert!(within(SOON, || mount.is_gone()));
-    let after = mount.logged();
+    let after = mount.did_last();
     assert!(figure(&after, "served ", "read") > 0);
     assert!(figure(&after, "served ", "lookup") > figure(&before, "served ", "lookup"));
     assert!(figure(&after, "frames ", "opened") > 0);
