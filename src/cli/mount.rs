@@ -55,7 +55,7 @@ pub struct Arguments {
     #[arg(skip)]
     pub(super) no_exec: bool,
 
-    /// How much of what was read to keep in memory
+    /// How much of what was read to keep in memory; see Tuning
     #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = parse_size)]
     pub(super) cache_memory: u64,
 

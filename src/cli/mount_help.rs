@@ -8,19 +8,26 @@ pub(super) const AFTER_OPTIONS: &str = "Examples:
   bygone umount /mnt/past                       umount(8) does it too
 
 Tuning: what each option costs and gains
-  --cache-memory SIZE  Plain bytes of what was fetched, 64M unless told otherwise, never more. Gains: what several
-                       programs read, or one reads again, is fetched, checked and decompressed once. The kernel keeps
-                       files and names as well, in memory that others may have back, so that more than the default
-                       seldom pays for a repository on a local disk. Costs: that much memory, beside some 50 MiB that
-                       every mount may take. Below 16M frames are decompressed several times when many programs read.
-  --point POINT        Gains: nothing is looked for every 2 seconds, and the kernel asks for no name twice. Costs: new
-                       points do not appear.
-  --allow-other        Costs: the kernel asks for the ACL of each file that it has not seen.
-  --no-permissions     Costs: access(2), as in test -r, is a request each time.
-  --owner, -o noexec   Nothing either way.
+  --cache-memory SIZE  How much of what was fetched is kept, decompressed: 64M unless told otherwise, and never more.
+                       Gains: what several programs read at a time, or one reads here and there, is fetched, verified
+                       and decompressed once. For one that reads in order, 4M do; with 1M it is fetched three times
+                       over, and takes twice as long. Beyond the default little is gained, since the kernel keeps
+                       names and content too, in memory that others can have back. Costs: that memory, beside some
+                       50 MiB that every mount may take.
+  --point POINT        Gains: new points are not looked for every 2 seconds, and names need not be asked for again.
+                       Costs: new points do not appear.
+  --allow-other        Costs: the kernel asks for the ACL of each file before it opens it for the first time.
+  --no-permissions     Gains: that question is spared. Costs: each access(2), as of test -r, is a request.
+  --owner, -o noexec, --foreground, --log-file, -v
+                       Nothing either way; -vv and -vvv are for finding faults, and slow.
+
+Waiting: what takes time, and what does not
+  What is in memory is served at once, however long the repository takes to answer, by as many threads as there are
+  processors. Up to 64 more, made when they are needed, wait for the repository; with ulimit -n below 256, a fourth of
+  that. A program that waits for the content of a file can be killed.
 
 Log:
-  In the background and with --log-file, the coming and going of the mount, warnings and errors; in the foreground
+  In the background and with --log-file: the coming and going of the mount, warnings and errors. In the foreground:
   warnings and errors, and the rest with -v. At the end, and whenever SIGUSR1 comes, one line tells what was done, as in
     served lookup=12 getattr=3 readdirplus=40 read=200; pushed files=900 bytes=1234567; frames opened=44;
     fetched requests=50 bytes=123456; cache bytes=1000 peak=2000 limit=67108864
@@ -30,6 +37,11 @@ Log:
     frames   fetched, verified and decompressed
     fetched  requests to the repository for content and entries, and the bytes that they brought
     cache    what --cache-memory limits: bytes now, the most that they were, and the limit
+
+Sudden end:
+  If the mount's process is killed, whoever uses the mount gets ENOTCONN, and bygone mount at the same place clears the
+  dead mount away. Should programs that use it hang instead, the process died in the instant in which it put a file into
+  the page cache: umount -f frees them.
 
 JSON: once the mount answers, an object with
   mount_point  the folder
