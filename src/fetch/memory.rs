@@ -40,7 +40,7 @@ struct Shard<K: Hash + Eq, V> {
 }
 
 /// What has become of a key that was asked for.
-pub(super) enum Claim<'a, K: Hash + Eq + Clone, V: Clone> {
+pub(super) enum Claim<'a, K: Hash + Eq + Clone, V: Clone + Weigh> {
     /// It is kept.
     Ready(V),
     /// The caller fetches it, and completes this.
@@ -59,7 +59,7 @@ pub(super) struct Flight<V> {
 type Outcome<V> = std::result::Result<V, (ErrorKind, String)>;
 
 /// The duty to end a fetch.
-pub(super) struct Lead<'a, K: Hash + Eq + Clone, V: Clone> {
+pub(super) struct Lead<'a, K: Hash + Eq + Clone, V: Clone + Weigh> {
     memory: &'a Memory<K, V>,
     key: K,
     flight: Arc<Flight<V>>,
@@ -71,7 +71,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl<K: Hash + Eq + Clone, V: Clone> Memory<K, V> {
+/// What the cache keeps: it is weighed in bytes.
+pub(super) trait Weigh {
+    /// What it takes in memory, in bytes.
+    fn weight(&self) -> u64;
+}
+
+impl<K: Hash + Eq + Clone, V: Clone + Weigh> Memory<K, V> {
     /// A cache of at most `bytes_max` bytes of values.
     pub(super) fn new(bytes_max: u64) -> Self {
         let shards = (bytes_max / SHARD_BYTES_MIN).clamp(1, SHARDS_MAX);
@@ -122,6 +128,21 @@ impl<K: Hash + Eq + Clone, V: Clone> Memory<K, V> {
         })
     }
 
+    /// The value of `key`, or the fetch to wait for. None if there is neither: the caller has no duty then, and keeps
+    /// nothing.
+    pub(super) fn look(&self, key: &K) -> Option<Claim<'_, K, V>> {
+        let mut shard = self.shard(key);
+        let found = match shard.cache.get(key) {
+            Some(value) => Some(Claim::Ready(value)),
+            None => shard.flights.get(key).map(Arc::clone).map(Claim::Follow),
+        };
+        match found {
+            Some(_) => shard.hits += 1,
+            None => shard.misses += 1,
+        }
+        found
+    }
+
     /// What was asked and is kept, over all shards.
     pub(super) fn counters(&self) -> MemoryCounters {
         let mut counters = MemoryCounters::default();
@@ -162,23 +183,26 @@ impl<V: Clone> Flight<V> {
     }
 }
 
-impl<K: Hash + Eq + Clone, V: Clone> Lead<'_, K, V> {
-    /// Ends the fetch: keeps a value, which weighs `bytes`, and tells the followers.
-    pub(super) fn complete(mut self, fetched: &Result<V>, bytes: u64) {
+impl<K: Hash + Eq + Clone, V: Clone + Weigh> Lead<'_, K, V> {
+    /// Ends the fetch: keeps a value, and tells the followers.
+    pub(super) fn complete(mut self, fetched: &Result<V>) {
         let outcome = match fetched {
             Ok(value) => Ok(value.clone()),
             Err(error) => Err((error.kind(), error.to_string())),
         };
-        self.land(outcome, bytes);
+        self.land(outcome);
     }
 
-    fn land(&mut self, outcome: Outcome<V>, bytes: u64) {
+    fn land(&mut self, outcome: Outcome<V>) {
         self.completed = true;
         let leaving = {
             let mut shard = self.memory.shard(&self.key);
             shard.flights.remove(&self.key);
             match &outcome {
-                Ok(value) => shard.cache.insert(self.key.clone(), value.clone(), bytes),
+                Ok(value) => {
+                    let bytes = value.weight();
+                    shard.cache.insert(self.key.clone(), value.clone(), bytes)
+                }
                 Err(_) => Vec::new(),
             }
         };
@@ -189,11 +213,11 @@ impl<K: Hash + Eq + Clone, V: Clone> Lead<'_, K, V> {
     }
 }
 
-impl<K: Hash + Eq + Clone, V: Clone> Drop for Lead<'_, K, V> {
+impl<K: Hash + Eq + Clone, V: Clone + Weigh> Drop for Lead<'_, K, V> {
     fn drop(&mut self) {
         if !self.completed {
             let given_up = (ErrorKind::Failed, "a fetch was given up".to_owned());
-            self.land(Err(given_up), 0);
+            self.land(Err(given_up));
         }
     }
 }
@@ -203,6 +227,12 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::thread;
+
+    impl Weigh for u64 {
+        fn weight(&self) -> u64 {
+            8
+        }
+    }
 
     fn fetch(
         memory: &Memory<u64, u64>,
@@ -214,7 +244,7 @@ mod tests {
             Claim::Follow(flight) => flight.wait(),
             Claim::Lead(lead) => {
                 let loaded = load();
-                lead.complete(&loaded, 8);
+                lead.complete(&loaded);
                 loaded
             }
         }
@@ -253,7 +283,7 @@ mod tests {
         let Claim::Follow(flight) = memory.claim(&1) else {
             panic!("a fetch is under way")
         };
-        lead.complete(&Err(Error::missing("pack 1")), 0);
+        lead.complete(&Err(Error::missing("pack 1")));
         let error = flight.wait().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Missing);
         assert_eq!(error.to_string(), "pack 1 is missing");
