@@ -16,6 +16,7 @@ mod mounts;
 mod near;
 mod options;
 mod place;
+mod read_ahead;
 mod refusals;
 mod session;
 

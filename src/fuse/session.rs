@@ -23,6 +23,7 @@ use super::attach::attach;
 use super::mounts::{self, MountRecord};
 use super::near::near;
 use super::options::MountOptions;
+use super::read_ahead::set_read_ahead;
 use crate::base::{Error, ErrorKind, Result};
 use crate::tree::Tree;
 
@@ -181,6 +182,7 @@ fn start(
             error,
         )
     })?;
+    set_read_ahead(&record.device);
     announce(&record.device);
     info!("{} is mounted", record.place.display());
     Ok(MountedTree {
