@@ -50,7 +50,7 @@ struct Shard<K: Hash + Eq, V> {
 }
 
 /// What has become of a key that was asked for.
-pub(super) enum Claim<'a, K: Hash + Eq + Clone, V: Clone> {
+pub(super) enum Claim<'a, K: Hash + Eq + Clone, V: Clone + Weigh> {
     /// It is kept.
     Ready(V),
     /// The caller fetches it, and completes this.
@@ -69,7 +69,7 @@ pub(super) struct Flight<V> {
 type Outcome<V> = std::result::Result<V, (ErrorKind, String)>;
 
 /// The duty to end a fetch.
-pub(super) struct Lead<'a, K: Hash + Eq + Clone, V: Clone> {
+pub(super) struct Lead<'a, K: Hash + Eq + Clone, V: Clone + Weigh> {
     memory: &'a Memory<K, V>,
     key: K,
     flight: Arc<Flight<V>>,
@@ -81,7 +81,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl<K: Hash + Eq + Clone, V: Clone> Memory<K, V> {
+/// What the cache keeps: it is weighed in bytes.
+pub(super) trait Weigh {
+    /// What it takes in memory, in bytes.
+    fn weight(&self) -> u64;
+}
+
+impl<K: Hash + Eq + Clone, V: Clone + Weigh> Memory<K, V> {
     /// A cache of at most `bytes_max` bytes of values.
     pub(super) fn new(bytes_max: u64) -> Self {
         let shards = (bytes_max / SHARD_BYTES_MIN).clamp(1, SHARDS_MAX);
@@ -133,6 +139,21 @@ impl<K: Hash + Eq + Clone, V: Clone> Memory<K, V> {
             flight,
             completed: false,
         })
+    }
+
+    /// The value of `key`, or the fetch to wait for. None if there is neither: the caller has no duty then, and keeps
+    /// nothing.
+    pub(super) fn look(&self, key: &K) -> Option<Claim<'_, K, V>> {
+        let mut shard = self.shard(key);
+        let found = match shard.cache.get(key) {
+            Some(value) => Some(Claim::Ready(value)),
+            None => shard.flights.get(key).map(Arc::clone).map(Claim::Follow),
+        };
+        match found {
+            Some(_) => shard.hits += 1,
+            None => shard.misses += 1,
+        }
+        found
     }
 
     /// What was asked and is kept, over all shards.
@@ -187,23 +208,24 @@ impl<V: Clone> Flight<V> {
     }
 }
 
-impl<K: Hash + Eq + Clone, V: Clone> Lead<'_, K, V> {
-    /// Ends the fetch: keeps a value, which weighs `bytes`, and tells the followers.
-    pub(super) fn complete(mut self, fetched: &Result<V>, bytes: u64) {
+impl<K: Hash + Eq + Clone, V: Clone + Weigh> Lead<'_, K, V> {
+    /// Ends the fetch: keeps a value, and tells the followers.
+    pub(super) fn complete(mut self, fetched: &Result<V>) {
         let outcome = match fetched {
             Ok(value) => Ok(value.clone()),
             Err(error) => Err((error.kind(), error.to_string())),
         };
-        self.land(outcome, bytes);
+        self.land(outcome);
     }
 
-    fn land(&mut self, outcome: Outcome<V>, bytes: u64) {
+    fn land(&mut self, outcome: Outcome<V>) {
         self.completed = true;
         let leaving = {
             let mut shard = self.memory.shard(&self.key);
             shard.flights.remove(&self.key);
             match &outcome {
                 Ok(value) => {
+                    let bytes = value.weight();
                     let before = shard.cache.bytes();
                     let leaving = shard.cache.insert(self.key.clone(), value.clone(), bytes);
                     self.memory.count(before, shard.cache.bytes());
@@ -219,11 +241,11 @@ impl<K: Hash + Eq + Clone, V: Clone> Lead<'_, K, V> {
     }
 }
 
-impl<K: Hash + Eq + Clone, V: Clone> Drop for Lead<'_, K, V> {
+impl<K: Hash + Eq + Clone, V: Clone + Weigh> Drop for Lead<'_, K, V> {
     fn drop(&mut self) {
         if !self.completed {
             let given_up = (ErrorKind::Failed, "a fetch was given up".to_owned());
-            self.land(Err(given_up), 0);
+            self.land(Err(given_up));
         }
     }
 }
@@ -233,6 +255,12 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::thread;
+
+    impl Weigh for u64 {
+        fn weight(&self) -> u64 {
+            8
+        }
+    }
 
     fn fetch(
         memory: &Memory<u64, u64>,
@@ -244,7 +272,7 @@ mod tests {
             Claim::Follow(flight) => flight.wait(),
             Claim::Lead(lead) => {
                 let loaded = load();
-                lead.complete(&loaded, 8);
+                lead.complete(&loaded);
                 loaded
             }
         }
@@ -283,7 +311,7 @@ mod tests {
         let Claim::Follow(flight) = memory.claim(&1) else {
             panic!("a fetch is under way")
         };
-        lead.complete(&Err(Error::missing("pack 1")), 0);
+        lead.complete(&Err(Error::missing("pack 1")));
         let error = flight.wait().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Missing);
         assert_eq!(error.to_string(), "pack 1 is missing");
@@ -301,28 +329,35 @@ mod tests {
         assert_eq!(flight.wait().unwrap_err().kind(), ErrorKind::Failed);
     }
 
+    /// A value of so many MiB.
+    #[derive(Clone)]
+    struct Mebibytes(u64);
+
+    impl Weigh for Mebibytes {
+        fn weight(&self) -> u64 {
+            self.0 << 20
+        }
+    }
+
     #[test]
     fn what_is_kept_and_the_most_that_was_are_counted_over_all_shards() {
-        let memory: Memory<u64, u64> = Memory::new(64 << 20);
+        let memory: Memory<u64, Mebibytes> = Memory::new(64 << 20);
         assert_eq!(memory.shards.len(), 2);
-        for key in 0..40 {
+        let keep = |key, mebibytes| {
             let Claim::Lead(lead) = memory.claim(&key) else {
                 panic!("each key is new")
             };
-            lead.complete(&Ok(key), 8 << 20);
+            lead.complete(&Ok(Mebibytes(mebibytes)));
+        };
+        for key in 0..40 {
+            keep(key, 8);
             let counters = memory.counters();
-            let kept: u64 = memory
-                .shards
-                .iter()
-                .map(|shard| lock(shard).cache.bytes())
-                .sum();
+            let shards = memory.shards.iter();
+            let kept: u64 = shards.map(|shard| lock(shard).cache.bytes()).sum();
             assert_eq!(counters.bytes, kept);
             assert!(counters.bytes_peak >= kept && counters.bytes_peak <= counters.bytes_max);
         }
-        let Claim::Lead(lead) = memory.claim(&40) else {
-            panic!("this one is new, too")
-        };
-        lead.complete(&Ok(40), 25 << 20);
+        keep(40, 25);
         let counters = memory.counters();
         assert!(counters.bytes < counters.bytes_peak && counters.bytes_peak == 64 << 20);
     }

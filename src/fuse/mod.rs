@@ -19,6 +19,7 @@ mod near;
 mod options;
 mod place;
 mod pool;
+mod read_ahead;
 mod refusals;
 mod session;
 

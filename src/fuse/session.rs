@@ -26,6 +26,7 @@ use super::counts::Counts;
 use super::mounts::{self, MountRecord};
 use super::near::near;
 use super::options::MountOptions;
+use super::read_ahead::set_read_ahead;
 use crate::base::{Error, ErrorKind, Result};
 use crate::tree::Tree;
 
@@ -215,6 +216,7 @@ fn start(
             error,
         )
     })?;
+    set_read_ahead(&record.device);
     announce(&record.device);
     info!("{} is mounted", record.place.display());
     Ok(MountedTree {
