@@ -18,9 +18,10 @@ use super::mount_options;
 use super::outcome::Outcome;
 use crate::base::{Error, PointId, Result};
 use crate::fetch::Fetcher;
+use crate::format::Point;
 use crate::fuse::{MountOptions, MountedTree, Order, Protected, keep_apart, prepare, source_name};
-use crate::ops::select::{PointSpec, select};
-use crate::repo::{Catalogue, Repository};
+use crate::ops::select::{PointSpec, select_from};
+use crate::repo::{Repository, newest_of_chains};
 use crate::tree::{Numbers, Owner, Tree, TreeOptions};
 
 /// Show restore points as files, read-only
@@ -153,9 +154,12 @@ fn serve(
     // First of all, so that no signal ends the process with a mount behind it that nobody serves.
     let orders = orders_by_signal()?;
     let repository = context.open_repository()?;
-    let catalogue = Catalogue::load(&repository)?;
-    keep_apart(place, &sources_on_this_host(&catalogue))?;
-    let point = point_to_show(arguments, context, &catalogue)?;
+    // Not all headers: a mount is to be ready as soon in a repository of a thousand points as in one of one.
+    keep_apart(
+        place,
+        &sources_on_this_host(&newest_of_chains(&repository)?),
+    )?;
+    let point = point_to_show(arguments, context, &repository)?;
     let tree = open_tree(arguments, &repository, point, state)?;
     let in_background = working.is_some();
     settle_log(arguments, context, in_background)?;
@@ -184,13 +188,13 @@ fn serve(
 fn point_to_show(
     arguments: &Arguments,
     context: &Context,
-    catalogue: &Catalogue,
+    repository: &Repository,
 ) -> Result<Option<PointId>> {
     let Some(text) = &arguments.point else {
         return Ok(None);
     };
     let spec = PointSpec::parse(text, &context.now());
-    let point = select(&spec, catalogue, &arguments.filter.to_filter())?;
+    let point = select_from(repository, &spec, &arguments.filter.to_filter())?;
     Ok(Some(point.id))
 }
 
@@ -228,10 +232,10 @@ fn orders_by_signal() -> Result<Receiver<Order>> {
     Ok(receiver)
 }
 
-/// What was backed up on this very host: a mount over or around it would hide it from its next backup.
-fn sources_on_this_host(catalogue: &Catalogue) -> Vec<Protected> {
+/// What was backed up on this very host by these points, the newest of each chain: a mount over or around it would
+/// hide it from its next backup.
+fn sources_on_this_host(points: &[Point]) -> Vec<Protected> {
     let host = rustix::system::uname().nodename().to_bytes().to_vec();
-    let points = catalogue.points();
     let mut paths: Vec<&PathBuf> = points
         .iter()
         .filter(|point| point.host.as_bytes() == host)

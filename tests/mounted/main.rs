@@ -5,6 +5,7 @@
 mod ahead;
 mod commands;
 mod errno;
+mod merged;
 mod near;
 mod permissions;
 mod shown;
