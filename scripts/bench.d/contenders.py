@@ -42,16 +42,21 @@ class Contender:
         self.repository = self.folder / "repository"
 
     def label(self):
+        """The name and the program's version, the latter once only where the name has it, too."""
         version = self.version()
-        known = not version or version in self.name
-        return self.name if known else f"{self.name} {version}"
+        named = self.name.removeprefix(self.kind).removeprefix("-")
+        return f"{self.kind if version.startswith(named) else self.name} {version}".rstrip()
 
     def version(self):
-        """The first thing in the program's answer that looks like a version, or an empty text."""
+        """The first thing in the program's answer that looks like a version, or an empty text.
+
+        A program that go builds from its sources may call itself 0.0.0, which says nothing.
+        """
         done = subprocess.run([self.binary, *self.version_arguments], capture_output=True, check=False,
                               stdin=subprocess.DEVNULL, env=self.environment())
         found = re.search(rb"\d+\.\d+(\.\d+)?(-dev)?", done.stdout + done.stderr)
-        return found.group().decode() if found else ""
+        version = found.group().decode() if found else ""
+        return "" if version.startswith("0.0.0") else version
 
     def environment(self):
         """The environment of all of the contender's commands."""

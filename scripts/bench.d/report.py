@@ -59,7 +59,7 @@ def written(figure, value):
         return f"{value / MIB:.2f}" if value < 10 * MIB else f"{value / MIB:.0f}"
     if figure.startswith("streams ") and figure in RATES:
         return f"{value / 1e6:,.0f}"
-    if figure in RATES or figure.startswith("reads in "):
+    if figure in RATES or isinstance(value, int):
         return f"{value:,.0f}"
     if value < 0.1:
         return f"{value:.3f}"
@@ -72,6 +72,12 @@ def table(first, columns, rows):
     return "\n".join(lines)
 
 
+def filled_table(first, columns, rows):
+    """The table of those rows that have any figure; an empty text where none has."""
+    rows = [row for row in rows if any(value != "-" for value in row[1:])]
+    return table(first, columns, rows) if rows else ""
+
+
 def shown(samples, heads):
     """The figures of `heads` that any contender has, or failed to give."""
     known = {figure for values in samples.values.values() for figure in values}
@@ -80,19 +86,16 @@ def shown(samples, heads):
 
 
 def medians_table(samples, heads, first="median"):
-    """Medians of all who have any of the figures; an empty text where nobody has."""
     figures = shown(samples, heads)
 
     def cell(name, figure):
         return "failed" if samples.failed(name, figure) else written(figure, samples.median(name, figure))
 
     rows = [[label, *(cell(name, figure) for figure in figures)] for name, label in samples.labels.items()]
-    rows = [row for row in rows if any(value != "-" for value in row[1:])]
-    return table(first, [heads[figure] for figure in figures], rows) if figures else ""
+    return filled_table(first, [heads[figure] for figure in figures], rows)
 
 
-def spread_table(samples):
-    heads = headings(samples.corpus)
+def spread_table(samples, heads, first="lowest to highest"):
     figures = shown(samples, heads)
 
     def cell(name, figure):
@@ -101,8 +104,8 @@ def spread_table(samples):
             return "-"
         return f"{written(figure, min(values))} to {written(figure, max(values))}"
 
-    return table("lowest to highest", [heads[figure] for figure in figures],
-                 [[label, *(cell(name, figure) for figure in figures)] for name, label in samples.labels.items()])
+    rows = [[label, *(cell(name, figure) for figure in figures)] for name, label in samples.labels.items()]
+    return filled_table(first, [heads[figure] for figure in figures], rows)
 
 
 def ratio(samples, name, base, figure):
@@ -167,11 +170,12 @@ def whole(samples, base, machine, closing):
         f"Corpus: {corpus['files']:,} files, {corpus['bytes'] / MIB:,.0f} MiB. {machine}. Rounds: {samples.rounds}.",
         medians_table(samples, headings(corpus))]
     if samples.rounds > 1:
-        parts.append(spread_table(samples))
+        parts.append(spread_table(samples, headings(corpus)))
     if base is not None:
         ratios = ratios_table(samples, base)
         parts += ["Above 1, bygone is ahead; for sizes, smaller is better.", ratios] if ratios else []
     parts += [medians_table(samples, FURTHER, "further, median"),
+              spread_table(samples, FURTHER, "further, lowest to highest"),
               medians_table(samples, CPU, "CPU seconds, mount and reader")]
     if base is not None:
         parts.append(requests_table(samples, base))

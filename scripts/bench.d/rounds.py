@@ -16,7 +16,7 @@ from trees import big_files, compressed_bytes
 # A step that took a peer longer than this is not done again in later rounds, lest it fill the time of the run.
 ONCE_SECONDS = 20.0
 CHAIN_POINTS = 30
-CHAIN_LOOKS_MIN = 5
+CHAIN_LOOKS_MIN = 9
 # What a peer may take for a backup, in limits of a step.
 BACKUP_LIMITS = 10
 # What is measured beside the steps of steps.py, by the name that --steps takes.

@@ -16,7 +16,7 @@ from targets import Row, at_most, below, rows_table
 from trees import BLOCK_BYTES, ENTRY_BYTES, SMALL_PER_DIRECTORY, WorkingCopy, remove, small_files
 
 SMALL_POINT_FILES = 1000
-READY_LOOKS = 5
+READY_LOOKS = 9
 CHAIN_LOOKS = 3
 CHANGE_SPACE_BYTES = 6 << 20
 # One step over a million files takes about a minute.
@@ -24,7 +24,7 @@ SECONDS_MAX = 3600
 # What a repository, and an image, take of a small file.
 STORED_BYTES = 700
 # The default of --cache-memory, which the mount tells if it tells anything.
-CACHE_BYTES = 64_000_000
+CACHE_BYTES = 64 * MIB
 MEMORY_BESIDE_CACHE = 48 * MIB
 # As much as a peak may grow in the second pass and still be flat: what one more thread or buffer takes.
 FLAT_BYTES = 4 * MIB
@@ -76,7 +76,8 @@ class Scale:
                           f"stored in {stored / MIB:,.0f} MiB.")
         image = self.image(trees["large"])
         remove(trees["large"])
-        self.first_looks(points, image)
+        self.first_looks(points | ({"squashfuse": image} if image else {}))
+        self.ready_rows()
         self.memory(points["large"], count, directories)
 
     def image(self, tree):
@@ -93,12 +94,12 @@ class Scale:
             say(f"left out: squashfuse: {error}")
             return None
 
-    def first_looks(self, points, image):
-        """How soon each mount is ready, and has listed its root."""
-        looked = [*points.items(), *([("squashfuse", image)] if image else [])]
+    def first_looks(self, looked):
+        """How soon each mount is ready, and has listed its root; `looked` is contenders by name."""
+        pairs = list(looked.items())
         for number in range(READY_LOOKS):
-            turn = number % len(looked)
-            for name, contender in looked[turn:] + looked[:turn]:
+            turn = number % len(pairs)
+            for name, contender in pairs[turn:] + pairs[:turn]:
                 drop_caches()
                 mount = self.mounts.start_as(contender, contender.mount_command, lambda point: point)
                 try:
@@ -107,6 +108,8 @@ class Scale:
                     self.note(f"{name}: ready and ls -l", mount.ready + listed.seconds)
                 finally:
                     self.mounts.stop(mount)
+
+    def ready_rows(self):
         ready, both = self.median("large: ready"), "ready and ls -l"
         self.rows += [
             at_most("mount ready, the large point", "squashfuse", 3, "ready", ready, self.median("squashfuse: ready")),
@@ -167,6 +170,7 @@ class Scale:
             if number % 50 == 0:
                 say(f"  {number} of {points}, the last in {point['seconds']:.2f} s")
         contenders["full"].back_up(tree.root, "--full", SECONDS_MAX, recorded="/")
+        self.first_looks(contenders)
         for number in range(max(CHAIN_LOOKS, self.rounds)):
             for name in (("chain", "full"), ("full", "chain"))[number % 2]:
                 self.chain_steps(name, contenders[name], tree)
@@ -177,7 +181,6 @@ class Scale:
             drop_caches()
             mount = self.mounts.start_as(contender, contender.mount_command, lambda point: point)
             try:
-                self.note(f"{name}: ready", mount.ready)
                 drop_caches()
                 done = timed(command(mount.tree), SECONDS_MAX)
                 self.note(f"{name}: {step}", done.seconds)

@@ -53,14 +53,14 @@ def rows_table(rows):
 def at_most(step, against, limit, figure, own, other):
     """A row for a ratio of at most `limit`, as of times and sizes."""
     ratio = own / other if own is not None and other else None
-    return Row(step, against, f"at most {limit:.2g} times", written(figure, own), written(figure, other), ratio,
+    return Row(step, against, "no more" if limit == 1 else f"at most {limit:.2g} times", written(figure, own), written(figure, other), ratio,
                None if ratio is None else ratio <= limit)
 
 
 def at_least(step, against, limit, figure, own, other):
     """A row for a ratio of at least `limit`, as of rates."""
     ratio = own / other if own is not None and other else None
-    return Row(step, against, f"at least {limit:.2g} times", written(figure, own), written(figure, other), ratio,
+    return Row(step, against, "no less" if limit == 1 else f"at least {limit:.2g} times", written(figure, own), written(figure, other), ratio,
                None if ratio is None else ratio >= limit)
 
 
@@ -102,10 +102,15 @@ class Field:
 
 
 def rows(samples, base, missing):
-    """Every figure to reach that one run can tell, in the order of the steps."""
+    """Every figure to reach that one run can tell, in the order of the steps; `missing` are kinds not to be had here."""
     field = Field(samples, missing)
     return [*mount_rows(samples, base, field), *own_rows(samples, base), *backup_rows(samples, base, field),
             *request_rows(samples, base)]
+
+
+def measured(found):
+    """Those rows of which bygone has a figure, for a run of few steps."""
+    return [row for row in found if row.own != "-"]
 
 
 def mount_rows(samples, base, field):
@@ -124,7 +129,7 @@ def mount_rows(samples, base, field):
     rustic = {figure: field.one("rustic", figure) for figure in ("random 1", "random 8")}
     return [
         at_most("mount ready, chain of 30", "squashfuse", 3, ready, own(ready), field.one("squashfuse", ready)[1]),
-        below("mount ready, chain of 30", 0.05, own(ready), f"{written(ready, own(ready))} s", "under 50 ms"),
+        below("mount ready, chain of 30", 0.05, own(ready), written(ready, own(ready)), "under 50 ms"),
         squashfs("find with stat", "find", 1.2), best("find with stat", "find", 0.5),
         squashfs(tar, "tar", 0.75), best(tar, "tar", 0.4), at_most(tar, restic, 1 / 7, "tar", own("tar"), restic_tar),
         squashfs("cp -a of a directory", "cp -a", 0.9), best("cp -a of a directory", "cp -a", 0.6),
@@ -145,7 +150,8 @@ def own_rows(samples, base):
     return [
         at_least("eight readers of eight files", "one reader", 1.7, "streams 8", samples.median(base, "streams 8"),
                  samples.median(base, "streams 1")),
-        Row("eight readers of eight files", "the fastest of them", "slowest at most 1.5 times", "-", "-", slowest,
+        Row("eight readers of eight files", "the fastest of them", "slowest at most 1.5 times",
+            written("streams slowest", slowest), "-", slowest,
             None if slowest is None else slowest <= 1.5),
         at_most("diff -r of two points, 1% changed", "find with stat on both", 1.5, "diff -r",
                 samples.median(base, "diff -r"), samples.median(base, "find in both")),
@@ -204,7 +210,7 @@ def first_version(samples, base):
     peak, manifest = samples.median(base, "peak memory"), samples.median(base, "no-change manifest")
     return [*(against("restic", figure, limit) for figure, limit in aims),
             against("rustic", "read", 1), against("rustic", "random 1", 1, at_least),
-            below("peak memory of the mount", 128 * MIB, peak, f"{written('peak memory', peak)} MiB", "128 MiB"),
+            below("peak memory of the mount", 128 * MIB, peak, written("peak memory", peak), "at most 128 MiB"),
             below("manifest of a no-change backup", 4095, manifest,
                   "-" if manifest is None else f"{manifest:.0f} bytes", "under 4 KiB")]
 
