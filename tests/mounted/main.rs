@@ -6,6 +6,7 @@ mod ahead;
 mod commands;
 mod errno;
 mod machine;
+mod near;
 mod permissions;
 mod shown;
 
