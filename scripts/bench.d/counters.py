@@ -43,6 +43,7 @@ def total(counters):
 
 
 def since(counters, earlier):
-    """What came between two such lines, group by group."""
-    return {group: {name: count - earlier.get(group, {}).get(name, 0) for name, count in counts.items()}
+    """What came between two such lines, group by group; the cache's sizes are as they are in the later one."""
+    return {group: counts if group == "cache" else
+            {name: count - earlier.get(group, {}).get(name, 0) for name, count in counts.items()}
             for group, counts in counters.items()}

@@ -43,6 +43,12 @@ def drop_caches():
     Path("/proc/sys/vm/drop_caches").write_text("3")
 
 
+def cache_drops():
+    """How often anybody has had the page cache dropped since the machine began."""
+    lines = Path("/proc/vmstat").read_text().splitlines()
+    return next((int(line.split()[1]) for line in lines if line.startswith("drop_pagecache ")), 0)
+
+
 def need_space(folder, wanted, files, purpose):
     """Raise Failed where the disk of `folder` has less than `wanted` bytes or so many new files free."""
     free = shutil.disk_usage(folder).free

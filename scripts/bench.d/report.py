@@ -143,24 +143,28 @@ PASSES = {"find": "entries", "second find": "entries", "tar": "files", "second t
 
 def requests_table(samples, base):
     """What bygone's mount did in each step; an empty text where it told nothing."""
-    rows = []
-    for step in samples.counters.get(base, {}):
-        divisor = samples.corpus[PASSES[step]] if step in PASSES else None
-        every = counted(samples, base, step, total)
-        last = samples.counters[base][step][-1]
-        kinds = ", ".join(f"{kind} {count:,}" for kind, count in answered(last).items()) or "none"
-
-        def of(group, name, scale=1, step=step, last=last):
-            if name not in last.get(group, {}):
-                return "-"
-            return f"{counted(samples, base, step, lambda it: it.get(group, {}).get(name, 0)) / scale:,.0f}"
-
-        rows.append([step, f"{every:,.0f}", "-" if divisor is None else f"{every / divisor:.3f} ({'entry' if PASSES[step] == 'entries' else 'file'})",
-                     kinds, of("pushed", "files"), of("frames", "opened"), of("fetched", "requests"),
-                     of("fetched", "bytes", MIB), of("cache", "peak", MIB)])
     columns = ["requests answered", "each", "by kind", "files pushed", "frames opened", "requests to the store",
                "MiB fetched", "cache's peak MiB"]
+    rows = [requests_row(samples, base, step) for step in samples.counters.get(base, {})]
     return table(f"mount of {base}", columns, rows) if rows else ""
+
+
+def requests_row(samples, base, step):
+    divisor = samples.corpus[PASSES[step]] if step in PASSES else None
+
+    def each(value):
+        return f"{value:,.0f}" if divisor is None else f"{value / divisor:.3f}"
+
+    def of(group, name, scale=1):
+        value = counted(samples, base, step, lambda told: told.get(group, {}).get(name, 0))
+        return f"{value / scale:,.0f}" if name in samples.counters[base][step][-1].get(group, {}) else "-"
+
+    every = counted(samples, base, step, total)
+    kinds = answered(samples.counters[base][step][-1])
+    return [step, f"{every:,.0f}", "-" if divisor is None else f"{each(every)} of {PASSES[step].removeprefix('copied_')}",
+            ", ".join(f"{kind} {each(count)}" for kind, count in kinds.items()) or "none",
+            of("pushed", "files"), of("frames", "opened"), of("fetched", "requests"), of("fetched", "bytes", MIB),
+            of("cache", "peak", MIB)]
 
 
 def whole(samples, base, machine, closing):

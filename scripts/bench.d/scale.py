@@ -31,7 +31,7 @@ FLAT_BYTES = 4 * MIB
 
 
 class Scale:
-    """Both cases in one work folder; `rows` are the figures to reach, `facts` lines about the rest, `values` all of it."""
+    """Both cases in one work folder: `rows` are the figures to reach, `facts` sentences, `values` every sample."""
 
     def __init__(self, binary, folder, rounds):
         self.binary = binary
@@ -72,8 +72,8 @@ class Scale:
             made[name] = points[name].back_up(tree, "--full", SECONDS_MAX, recorded="/")
             self.note(f"{name}: backup", made[name]["seconds"])
         stored = points["large"].stored_bytes()
-        self.facts.append(f"{count:,} files, {made['large']['bytes'] / MIB:,.0f} MiB: backed up in {self.median('large: backup'):.1f} s, "
-                          f"stored in {stored / MIB:,.0f} MiB.")
+        self.facts.append(f"{count:,} files, {made['large']['bytes'] / MIB:,.0f} MiB: backed up in "
+                          f"{self.median('large: backup'):.1f} s, stored in {stored / MIB:,.0f} MiB.")
         image = self.image(trees["large"])
         remove(trees["large"])
         self.first_looks(points | ({"squashfuse": image} if image else {}))
@@ -140,8 +140,8 @@ class Scale:
             below("the same, growth in the second pass", FLAT_BYTES, second - first,
                   f"{(second - first) / MIB:.1f} MiB", f"flat: at most {FLAT_BYTES / MIB:.0f} MiB")]
         self.cache_row(told)
-        self.facts.append(f"find {self.median('first find'):.1f} s, tar {self.median('first tar'):.1f} s; again, the page cache "
-                          f"dropped, {self.median('second find'):.1f} s and {self.median('second tar'):.1f} s.")
+        self.facts.append(f"find {self.median('first find'):.1f} s, tar {self.median('first tar'):.1f} s; again, the page "
+                          f"cache dropped, {self.median('second find'):.1f} s and {self.median('second tar'):.1f} s.")
         if told:
             kinds = ", ".join(f"{kind} {number:,}" for kind, number in answered(told).items())
             self.facts.append(f"In both passes the mount answered {total(told):,} requests ({kinds}).")
@@ -151,7 +151,8 @@ class Scale:
         cache = told.get("cache", {})
         if {"peak", "limit"} <= cache.keys():
             self.rows.append(below("the cache's own peak", 1.05 * cache["limit"], cache["peak"],
-                                   f"{cache['peak'] / MIB:.1f} MiB", f"its limit and 5%: {cache['limit'] / MIB:.0f} MiB"))
+                                   f"{cache['peak'] / MIB:.1f} MiB",
+                                   f"its limit of {cache['limit'] / MIB:.0f} MiB, and 5%"))
 
     # The point on a long chain.
 
@@ -199,20 +200,21 @@ class Scale:
         sizes = {name: contender.stored_bytes() / MIB for name, contender in contenders.items()}
         times = self.values["chain: incremental"]
         self.facts.append(
-            f"Chain: {tree.files:,} files, {tree.bytes / MIB:,.0f} MiB, {points} incrementals in {sum(times):.0f} s (median "
-            f"{median(times):.2f} s, longest {max(times):.2f} s), stored in {sizes['chain']:,.0f} MiB; one full in "
+            f"Chain: {tree.files:,} files, {tree.bytes / MIB:,.0f} MiB, {points} incrementals in {sum(times):.0f} s "
+            f"(median {median(times):.2f} s, longest {max(times):.2f} s), stored in {sizes['chain']:,.0f} MiB; one full in "
             f"{sizes['full']:,.0f} MiB.")
         for step in ("find", "tar"):
             told = {name: self.values[f"{name}: {step} counters"][-1] for name in ("chain", "full")}
             if all(told.values()):
                 frames = {name: it.get("frames", {}).get("opened", 0) for name, it in told.items()}
-                self.facts.append(f"{step}: {frames['chain']:,} frames opened on the chain, {frames['full']:,} on the full; "
-                                  f"{total(told['chain']):,} requests answered, {total(told['full']):,}.")
+                self.facts.append(
+                    f"{step}: {frames['chain']:,} frames opened on the chain, {frames['full']:,} on the full; "
+                    f"{total(told['chain']):,} requests answered, {total(told['full']):,}.")
 
     def report(self, machine):
         """What there is so far, as Markdown."""
-        parts = [f"{machine}.", rows_table(self.rows) if self.rows else "", "\n".join(f"- {fact}" for fact in self.facts),
-                 self.spread_table()]
+        parts = [f"{machine}.", rows_table(self.rows) if self.rows else "",
+                 "\n".join(f"- {fact}" for fact in self.facts), self.spread_table()]
         return "\n\n".join(part for part in parts if part) + "\n"
 
     def spread_table(self):

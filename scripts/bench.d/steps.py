@@ -1,8 +1,8 @@
 """The steps: what is done on a mounted backup, and timed.
 
 Each step gets a fresh mount and an empty page cache. A step returns its figures by name: seconds, CPU seconds where the
-name begins with "cpu", reads or bytes a second where it begins with "random" or "streams". What a mount returns is compared with the
-corpus as well: a fast wrong answer must not enter the table.
+name begins with "cpu", reads or bytes a second where it begins with "random" or "streams". What a mount returns is
+compared with the corpus as well: a fast wrong answer must not enter the table.
 """
 
 import filecmp
@@ -42,7 +42,7 @@ class Measured:
 
 
 def passed(bench, mount, command, name, status=0):
-    """Time `command`, with the CPU seconds of the mount and the command together. Returns Measured and the output."""
+    """Time `command`, and the CPU of the mount and of the command together. Returns Measured and the output."""
     before = mount.cpu_seconds()
     done = timed(command, bench.limit, status=status)
     cpu = done.cpu + mount.cpu_seconds() - before
@@ -163,7 +163,7 @@ def random_reads(bench, mount, readers):
 
 
 def read_places(file, places, limit):
-    """Read at each place in turn. Returns how many were read: one who is too slow is rated by what it did in the time."""
+    """Read at each place in turn. Returns how many were read: who is too slow is rated by what it did in the time."""
     start = time.monotonic()
     for done, place in enumerate(places):
         os.pread(file, READ_BYTES, place)
@@ -190,7 +190,7 @@ def grep(bench, mount):
 def one_stream(bench, mount):
     """The big files one after the other, by one reader: bytes a second."""
     seconds, results = at_once([lambda: [read_whole(path, bench.limit)[1] for path in big_paths(bench, mount)]])
-    return Measured({"streams 1": sum(results[0]) / seconds})
+    return Measured({"streams 1": sum(results[0]) / seconds}, {"streams 1": mount.counters()})
 
 
 def all_streams(bench, mount):
@@ -198,7 +198,8 @@ def all_streams(bench, mount):
     seconds, results = at_once([lambda path=path: read_whole(path, bench.limit) for path in big_paths(bench, mount)])
     expect("bytes read", sum(count for _, count in results), bench.corpus.bytes)
     times = [own for own, _ in results]
-    return Measured({"streams 8": bench.corpus.bytes / seconds, "streams slowest": max(times) / min(times)})
+    return Measured({"streams 8": bench.corpus.bytes / seconds, "streams slowest": max(times) / min(times)},
+                    {"streams 8": mount.counters()})
 
 
 def big_paths(bench, mount):

@@ -14,8 +14,9 @@ FUSE_PEERS = ("restic", "rustic", "borg", "kopia", "dwarfs", "squashfuse")
 # mkdwarfs writes images, so it is none of the backup programs.
 BACKUP_PEERS = ("restic", "rustic", "borg", "kopia")
 
-# One run on a machine of 2 cores, each divided by what the kernel's squashfs took in it: 0.25 s for find, 1.9 s for tar,
-# 0.39 s for the second one, 0.61 s for cp -a, 0.31 s for the read, 6,900 reads a second; 3.1 s and 119 MiB for the image.
+# One run on a machine of 2 cores, each divided by what the kernel's squashfs took in it: 0.25 s for find, 1.9 s for
+# tar, 0.39 s for the second one, 0.61 s for cp -a, 0.31 s for the read, 6,900 reads a second; its image took 3.1 s and
+# 119 MiB.
 EARLIER = {
     "dwarfs": ("DwarFS 0.15", {"find": 0.98 / 0.25, "tar": 5.2 / 1.9, "second tar": 1.6 / 0.39, "cp -a": 1.7 / 0.61,
                                "read": 0.28 / 0.31, "random 1": 5000 / 6900}),
@@ -53,14 +54,16 @@ def rows_table(rows):
 def at_most(step, against, limit, figure, own, other):
     """A row for a ratio of at most `limit`, as of times and sizes."""
     ratio = own / other if own is not None and other else None
-    return Row(step, against, "no more" if limit == 1 else f"at most {limit:.2g} times", written(figure, own), written(figure, other), ratio,
+    reach = "no more" if limit == 1 else f"at most {limit:.2g} times"
+    return Row(step, against, reach, written(figure, own), written(figure, other), ratio,
                None if ratio is None else ratio <= limit)
 
 
 def at_least(step, against, limit, figure, own, other):
     """A row for a ratio of at least `limit`, as of rates."""
     ratio = own / other if own is not None and other else None
-    return Row(step, against, "no less" if limit == 1 else f"at least {limit:.2g} times", written(figure, own), written(figure, other), ratio,
+    reach = "no less" if limit == 1 else f"at least {limit:.2g} times"
+    return Row(step, against, reach, written(figure, own), written(figure, other), ratio,
                None if ratio is None else ratio >= limit)
 
 
@@ -86,7 +89,8 @@ class Field:
 
     def best(self, kinds, figure):
         """The best of all contenders of the kinds, those with a figure of an earlier run among them."""
-        found = [(self.samples.median(name, figure), self.samples.labels[name]) for name in self.samples.named(*kinds)]
+        samples = self.samples
+        found = [(samples.median(name, figure), samples.labels[name]) for name in samples.named(*kinds)]
         found += [self.earlier(kind, figure) for kind in kinds if kind in self.missing and kind in EARLIER]
         found = [pair for pair in found if pair[0] is not None]
         if not found:
@@ -108,9 +112,9 @@ def rows(samples, base, missing):
             *request_rows(samples, base)]
 
 
-def measured(found):
-    """Those rows of which bygone has a figure, for a run of few steps."""
-    return [row for row in found if row.own != "-"]
+def told(found):
+    """Those rows that a run of few steps, or of few contenders, can tell."""
+    return [row for row in found if row.reached is not None]
 
 
 def mount_rows(samples, base, field):
@@ -136,7 +140,8 @@ def mount_rows(samples, base, field):
         squashfs("grep -r over the tree", "grep -r", 0.75),
         squashfs("sequential read", "read", 0.5),
         squashfs("random 4 KiB, one reader", "random 1", 1.3, at_least),
-        at_least("random 4 KiB, one reader", rustic["random 1"][0], 4, "random 1", own("random 1"), rustic["random 1"][1]),
+        at_least("random 4 KiB, one reader", rustic["random 1"][0], 4, "random 1", own("random 1"),
+                 rustic["random 1"][1]),
         squashfs("random 4 KiB, eight readers", "random 8", 1.3, at_least),
         at_least("random 4 KiB, eight readers", rustic["random 8"][0], 4, "random 8", own("random 8"),
                  rustic["random 8"][1]),
@@ -194,8 +199,8 @@ def request_rows(samples, base):
     if second.reached is None and reads is not None:
         # Its calls of read(2) are requests and its own reads of the repository: an upper bound.
         second = below("requests, second tar", 0.02, reads / files, f"{reads / files:.3f} at most", second.reach)
-    return [row("requests, find", "find", entries, 0.2, "an entry"), row("requests, first tar", "tar", files, 1, "a file"),
-            second]
+    return [row("requests, find", "find", entries, 0.2, "an entry"),
+            row("requests, first tar", "tar", files, 1, "a file"), second]
 
 
 def first_version(samples, base):
