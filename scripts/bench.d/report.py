@@ -161,7 +161,8 @@ def requests_row(samples, base, step):
 
     every = counted(samples, base, step, total)
     kinds = answered(samples.counters[base][step][-1])
-    return [step, f"{every:,.0f}", "-" if divisor is None else f"{each(every)} of {PASSES[step].removeprefix('copied_')}",
+    unit = PASSES.get(step, "").removeprefix("copied_")
+    return [step, f"{every:,.0f}", "-" if divisor is None else f"{each(every)} of {unit}",
             ", ".join(f"{kind} {each(count)}" for kind, count in kinds.items()) or "none",
             of("pushed", "files"), of("frames", "opened"), of("fetched", "requests"), of("fetched", "bytes", MIB),
             of("cache", "peak", MIB)]

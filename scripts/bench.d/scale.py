@@ -140,8 +140,10 @@ class Scale:
             below("the same, growth in the second pass", FLAT_BYTES, second - first,
                   f"{(second - first) / MIB:.1f} MiB", f"flat: at most {FLAT_BYTES / MIB:.0f} MiB")]
         self.cache_row(told)
-        self.facts.append(f"find {self.median('first find'):.1f} s, tar {self.median('first tar'):.1f} s; again, the page "
-                          f"cache dropped, {self.median('second find'):.1f} s and {self.median('second tar'):.1f} s.")
+        names = ("first find", "first tar", "second find", "second tar")
+        times = {name: f"{self.median(name):.1f} s" for name in names}
+        self.facts.append(f"find {times['first find']}, tar {times['first tar']}; again, the page cache dropped, "
+                          f"{times['second find']} and {times['second tar']}.")
         if told:
             kinds = ", ".join(f"{kind} {number:,}" for kind, number in answered(told).items())
             self.facts.append(f"In both passes the mount answered {total(told):,} requests ({kinds}).")
@@ -201,8 +203,8 @@ class Scale:
         times = self.values["chain: incremental"]
         self.facts.append(
             f"Chain: {tree.files:,} files, {tree.bytes / MIB:,.0f} MiB, {points} incrementals in {sum(times):.0f} s "
-            f"(median {median(times):.2f} s, longest {max(times):.2f} s), stored in {sizes['chain']:,.0f} MiB; one full in "
-            f"{sizes['full']:,.0f} MiB.")
+            f"(median {median(times):.2f} s, longest {max(times):.2f} s), stored in {sizes['chain']:,.0f} MiB; "
+            f"one full in {sizes['full']:,.0f} MiB.")
         for step in ("find", "tar"):
             told = {name: self.values[f"{name}: {step} counters"][-1] for name in ("chain", "full")}
             if all(told.values()):

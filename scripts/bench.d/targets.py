@@ -106,7 +106,7 @@ class Field:
 
 
 def rows(samples, base, missing):
-    """Every figure to reach that one run can tell, in the order of the steps; `missing` are kinds not to be had here."""
+    """Every figure to reach that one run can tell, step by step; `missing` are kinds that cannot be had here."""
     field = Field(samples, missing)
     return [*mount_rows(samples, base, field), *own_rows(samples, base), *backup_rows(samples, base, field),
             *request_rows(samples, base)]
