@@ -26,8 +26,8 @@ STORED_BYTES = 700
 # The default of --cache-memory, which the mount tells if it tells anything.
 CACHE_BYTES = 64 * MIB
 MEMORY_BESIDE_CACHE = 48 * MIB
-# As much as a peak may grow in the second pass and still be flat: what one more thread or buffer takes.
-FLAT_BYTES = 4 * MIB
+# As much as a peak may grow in the second pass and still be flat: a few buffers, or 8 bytes a file of a million.
+FLAT_BYTES = 8 * MIB
 
 
 class Scale:

@@ -80,23 +80,27 @@ class Field:
         self.missing = missing  # kinds that cannot be had here
 
     def one(self, kind, figure, version=""):
-        """The contender of the kind, or of several the one whose label has `version`."""
+        """The contender of the kind, or of several the one whose label has `version`; without any an earlier run's."""
         names = self.samples.named(kind)
         named = [name for name in names if version and version in self.samples.labels[name]] or names[:1]
         if not named:
-            return kind, None
+            value, label = self.earlier(kind, figure) if self.stands_in(kind) else (None, kind)
+            return label, value
         return self.samples.labels[named[0]], self.samples.median(named[0], figure)
 
     def best(self, kinds, figure):
         """The best of all contenders of the kinds, those with a figure of an earlier run among them."""
         samples = self.samples
         found = [(samples.median(name, figure), samples.labels[name]) for name in samples.named(*kinds)]
-        found += [self.earlier(kind, figure) for kind in kinds if kind in self.missing and kind in EARLIER]
+        found += [self.earlier(kind, figure) for kind in kinds if self.stands_in(kind)]
         found = [pair for pair in found if pair[0] is not None]
         if not found:
             return "nobody", None
         value, label = (max if figure in RATES else min)(found)
         return label, value
+
+    def stands_in(self, kind):
+        return kind in self.missing and kind in EARLIER
 
     def earlier(self, kind, figure):
         label, ratios = EARLIER[kind]
