@@ -41,10 +41,10 @@ class Measured:
     counters: dict = field(default_factory=dict)
 
 
-def passed(bench, mount, command, name, status=0):
+def passed(bench, mount, command, name, statuses=(0,)):
     """Time `command`, and the CPU of the mount and of the command together. Returns Measured and the output."""
     before = mount.cpu_seconds()
-    done = timed(command, bench.limit, status=status)
+    done = timed(command, bench.limit, statuses=statuses)
     cpu = done.cpu + mount.cpu_seconds() - before
     return Measured({name: done.seconds, f"cpu {name}": cpu}, {name: mount.counters()}), done.printed
 
@@ -184,7 +184,7 @@ def grep(bench, mount):
     """`grep -r` for a word that is nowhere, so that every byte is looked at."""
     # Half the word is written in another way than it is sought, lest a corpus that holds this file have it.
     command = ["grep", "-rq", "--binary-files=without-match", "no-such-word" + "-in-there", mount.tree]
-    return passed(bench, mount, command, "grep -r", status=1)[0]
+    return passed(bench, mount, command, "grep -r", statuses=(1,))[0]
 
 
 def one_stream(bench, mount):
