@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::machine::{Machine, Mount, figure, path_text, within};
+use crate::machine::{Machine, figure, path_text, within};
 use crate::shown::{find_in_packs, flip, noise, write};
 
 /// Files of the directory that is read in order.
