@@ -26,8 +26,8 @@ struct Scene {
 }
 
 impl Scene {
-    /// A repository with one point, and a source that has grown since.
-    fn new() -> Self {
+    /// A repository without a point, and an empty source.
+    fn empty() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let top = folder.path().canonicalize().unwrap();
         let scene = Self {
@@ -36,8 +36,14 @@ impl Scene {
             _folder: folder,
         };
         fs::create_dir(&scene.source).unwrap();
-        fs::write(scene.source.join("first"), "of the first point").unwrap();
         assert!(scene.bygone(&["init"], None).status.success());
+        scene
+    }
+
+    /// A repository with one point, and a source that has grown since.
+    fn new() -> Self {
+        let scene = Self::empty();
+        fs::write(scene.source.join("first"), "of the first point").unwrap();
         assert!(scene.back_up(None).status.success());
         fs::write(scene.source.join("large"), noise(LARGE_BYTES)).unwrap();
         for number in 0..50 {
@@ -47,6 +53,17 @@ impl Scene {
             )
             .unwrap();
         }
+        scene
+    }
+
+    /// A repository whose next backup merges the runs of those before it.
+    fn before_a_merge() -> Self {
+        let scene = Self::empty();
+        for number in 0..4 {
+            fs::write(scene.source.join(format!("{number}")), noise(500 + number)).unwrap();
+            assert!(scene.back_up(None).status.success());
+        }
+        fs::remove_file(scene.source.join("0")).unwrap();
         scene
     }
 
@@ -139,6 +156,45 @@ fn a_backup_killed_at_any_change_leaves_all_points_whole_and_its_uploads_found()
         }
         // A lease, two packs, their index, a run, a point, and the lease's end.
         assert!(killed >= 6, "{fault}: only {killed} changes");
+        assert!(killed < CHANGES_MAX - 1);
+    }
+}
+
+/// What `bygone ls` tells of each point's files.
+fn listed(scene: &Scene) -> Vec<String> {
+    let ids = points(&scene.repository()).unwrap();
+    let list = |id: String| {
+        let output = scene.bygone(&["ls", "--recursive", &id], None);
+        assert!(output.status.success(), "{}", text(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    ids.iter().map(|point| list(point.id.to_string())).collect()
+}
+
+#[test]
+fn a_backup_killed_at_any_change_while_it_merges_runs_leaves_all_points_whole() {
+    for fault in ["abort-before", "abort-after"] {
+        let mut killed = 0;
+        for number in 1..CHANGES_MAX {
+            let scene = Scene::before_a_merge();
+            let before = listed(&scene);
+            let output = scene.back_up(Some(&format!("{fault}:{number}")));
+            if output.status.success() {
+                break;
+            }
+            assert!(output.status.signal().is_some(), "{}", text(&output));
+            killed += 1;
+            scene.check();
+            assert_eq!(listed(&scene)[..before.len()], before);
+            assert!(scene.back_up(None).status.success());
+            scene.check();
+            assert_eq!(listed(&scene)[..before.len()], before);
+            let newest = points(&scene.repository()).unwrap().pop().unwrap();
+            let merged = newest.runs.iter().find(|run| run.origins.len() == 4);
+            assert!(merged.is_some(), "{:?}", newest.runs.len());
+        }
+        // A lease, a run, the merged one, a point, and the lease's end.
+        assert!(killed >= 5, "{fault}: only {killed} changes");
         assert!(killed < CHANGES_MAX - 1);
     }
 }

@@ -1,5 +1,6 @@
 //! Random edits of real trees, points of random kinds on long chains, and every point compared with what the tree was
-//! when it was made: through the library for all of them, through a real mount for every tenth.
+//! when it was made: through the library for all of them, through a real mount for every tenth. On the way there,
+//! backups merge the runs of the chain many times.
 //!
 //! What a point is compared with is twofold: a plain copy (`cp -a`) that is kept beside it, read again at the end; and,
 //! since no copy can keep ctime and few keep blocks, what was seen of the source itself at that time.
@@ -14,16 +15,17 @@ mod support {
     pub mod snapshot;
 }
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bygone::base::{PointId, Silent};
-use bygone::format::PointKind;
+use bygone::format::{PointKind, point_name};
 use bygone::ops::backup::BackupOptions;
 use bygone::ops::check::{CheckOptions, Finding, check};
-use bygone::repo::{InitOptions, Repository};
+use bygone::repo::{InitOptions, Repository, points};
 use bygone::store::LocalStore;
 
 use support::backups::{back_up_with, later, now, options};
@@ -32,12 +34,20 @@ use support::library::read_point;
 use support::random::Random;
 use support::snapshot::{Seen, Snapshot, assert_same, snapshot};
 
+/// Runs that a point stands on at most.
+const RUNS_MAX: usize = 24;
+
+/// Bytes of a point's header at most, in chains as long as these.
+const HEADER_BYTES_MAX: usize = 24 << 10;
+
 /// A tree, its repository, and what the tree was at each point.
 struct Chain {
     temp: tempfile::TempDir,
     editor: Editor,
     repository: Arc<Repository>,
     points: Vec<Kept>,
+    /// Edits before a point, at most.
+    edits_max: usize,
 }
 
 struct Kept {
@@ -57,12 +67,13 @@ impl Chain {
             editor,
             repository,
             points: Vec::new(),
+            edits_max: 40,
         }
     }
 
     /// Edits, backs up as `kind`, and keeps what the tree is now.
     fn advance(&mut self, kind: PointKind) {
-        let edits = self.editor.random.below(40);
+        let edits = self.editor.random.below(self.edits_max);
         self.editor.edit(edits);
         // What is written out later than it is backed up may take other blocks than it took then.
         rustix::fs::syncfs(std::fs::File::open(&self.editor.root).unwrap()).unwrap();
@@ -127,6 +138,20 @@ impl Chain {
             "{what}: {}",
             String::from_utf8_lossy(&rsync.stdout)
         );
+    }
+
+    /// Does every point stand on few runs, and name them in a small header? Gives how many merged runs there are: those
+    /// that hold the rows of at least as many others as a backup merges.
+    fn count_merged(&self) -> usize {
+        let mut merged = BTreeSet::new();
+        for point in points(&self.repository).unwrap() {
+            assert!(point.runs.len() <= RUNS_MAX, "{}", point.runs.len());
+            let header = self.repository.store().get(&point_name(&point.id)).unwrap();
+            assert!(header.len() <= HEADER_BYTES_MAX, "{} bytes", header.len());
+            let holding = point.runs.iter().filter(|run| run.origins.len() >= 3);
+            merged.extend(holding.map(|run| run.id));
+        }
+        merged.len()
     }
 
     fn check(&self) {
@@ -258,6 +283,18 @@ fn a_chain_of_130_points_of_a_larger_tree_is_kept() {
 }
 
 #[test]
+fn a_chain_of_120_incrementals_of_few_changes_stands_on_few_runs_and_is_kept() {
+    let mut chain = Chain::create(seed(6), 120, 0);
+    chain.edits_max = 5;
+    for _ in 0..120 {
+        chain.advance(PointKind::Incremental);
+    }
+    assert!(chain.count_merged() >= 25);
+    chain.compare();
+    chain.check();
+}
+
+#[test]
 fn a_chain_of_20_points_with_a_directory_of_10_000_is_kept() {
     let mut chain = Chain::create(seed(3), 500, 10_000);
     chain.grow(20);
@@ -269,7 +306,7 @@ fn a_chain_of_20_points_with_a_directory_of_10_000_is_kept() {
 fn two_backups_of_one_set_at_once_both_commit() {
     let mut chain = Chain::create(seed(4), 500, 0);
     chain.advance(PointKind::Full);
-    for _ in 0..5 {
+    for _ in 0..8 {
         chain.editor.edit(30);
         let (root, repository) = (&chain.editor.root, &chain.repository);
         let ids = std::thread::scope(|scope| {
@@ -289,6 +326,8 @@ fn two_backups_of_one_set_at_once_both_commit() {
             );
         }
     }
+    // Each of the two merged, without knowing of the other.
+    assert!(chain.count_merged() >= 2);
     chain.check();
 }
 

@@ -333,7 +333,9 @@ impl Pipeline<'_, '_> {
             outcome => return Ok(Waiting::Back(file, outcome)),
         };
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        let placing = self.small.place(id, &bytes, observation.status.uid)?;
+        let placing = self
+            .small
+            .place(id, &bytes, observation.status.uid, self.grouped)?;
         Ok(Waiting::Grouped {
             file,
             observation,
@@ -427,7 +429,9 @@ impl Pipeline<'_, '_> {
                 id,
                 bytes,
             } => {
-                let placing = self.small.place(id, &bytes, observation.status.uid)?;
+                let placing = self
+                    .small
+                    .place(id, &bytes, observation.status.uid, self.grouped)?;
                 let place = self.small.wait(&id, &placing)?;
                 observation.content = Content::Extents(vec![Extent::Chunk(place)]);
                 Outcome::Observed(observation)

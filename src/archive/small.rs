@@ -26,12 +26,12 @@ impl<'a> SmallChunks<'a> {
         }
     }
 
-    /// Where a chunk of a file of `owner` is or will be. One that joins the open group has its place only after a
+    /// Where a chunk of a file of `owner`, met at this step of the walk, is or will be. One that joins the open group has its place only after a
     /// later chunk, or `finish`, has completed the group.
     ///
     /// # Errors
     /// Those of the index and of the store.
-    pub fn place(&mut self, id: ChunkId, bytes: &[u8], owner: u32) -> Result<Placing> {
+    pub fn place(&mut self, id: ChunkId, bytes: &[u8], owner: u32, step: u64) -> Result<Placing> {
         if let Some(place) = self.open.get(&id) {
             return Ok(Placing::Soon(Arc::clone(place)));
         }
@@ -44,7 +44,7 @@ impl<'a> SmallChunks<'a> {
             id,
             place: Arc::clone(&place),
         };
-        if let Some(complete) = self.grouping.add(owner, bytes, tag) {
+        if let Some(complete) = self.grouping.add(owner, step, bytes, tag) {
             self.open.clear();
             self.frames.place_group(complete)?;
         }

@@ -11,6 +11,7 @@ use crate::seal::{SEAL_OVERHEAD_BYTES, SealedKind};
 
 use super::frame::Frame;
 use super::memory::Claim;
+use super::waiting::check_may_wait;
 use super::{Cached, Fetcher, Piece};
 
 /// Bytes between two pieces that are fetched and thrown away rather than asking twice: what a local disk reads in
@@ -110,6 +111,7 @@ impl Wanted<'_> {
 impl Fetcher {
     /// One piece that was not in memory a moment ago.
     pub(super) fn fetch_one(&self, wanted: &Wanted<'_>) -> Result<Cached> {
+        check_may_wait(wanted.key)?;
         match self.memory.claim(&wanted.key) {
             Claim::Ready(cached) => Ok(cached),
             Claim::Follow(flight) => flight.wait(),
@@ -123,10 +125,20 @@ impl Fetcher {
 
     /// Pieces in the order asked, from memory or from the store.
     pub(super) fn fetch(&self, wanted: &[Wanted<'_>]) -> Vec<Result<Cached>> {
-        let mut outcomes: Vec<Option<Result<Cached>>> = wanted.iter().map(|_| None).collect();
+        let mut outcomes: Vec<Option<Result<Cached>>> = wanted
+            .iter()
+            .map(|one| self.memory.get(&one.key).map(Ok))
+            .collect();
         let mut leads = Vec::new();
         let mut follows = Vec::new();
         for (place, one) in wanted.iter().enumerate() {
+            if outcomes[place].is_some() {
+                continue;
+            }
+            if let Err(error) = check_may_wait(one.key) {
+                outcomes[place] = Some(Err(error));
+                continue;
+            }
             match self.memory.claim(&one.key) {
                 Claim::Ready(cached) => outcomes[place] = Some(Ok(cached)),
                 Claim::Follow(flight) => follows.push((place, flight)),
@@ -215,6 +227,7 @@ impl Fetcher {
                 .and_then(|frame| {
                     let mut plain = self.buffers.take(frame.plain_length());
                     frame.open_into(&mut plain)?;
+                    self.frames.fetch_add(1, Ordering::Relaxed);
                     Ok(Cached::Frame(Arc::new(Frame::new(kind, plain))))
                 }),
         };

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::base::{Error, ErrorKind, Result};
@@ -23,13 +24,22 @@ const SHARDS_MAX: u64 = 16;
 pub(super) struct MemoryCounters {
     pub(super) hits: u64,
     pub(super) misses: u64,
+    /// Kept now.
     pub(super) bytes: u64,
+    /// The most that were ever kept at a time, over all shards.
+    pub(super) bytes_peak: u64,
+    /// The limit.
+    pub(super) bytes_max: u64,
 }
 
 /// The cache itself. Values are cheap to clone.
 pub(super) struct Memory<K: Hash + Eq, V> {
     shards: Box<[Mutex<Shard<K, V>>]>,
     hasher: RandomState,
+    bytes_max: u64,
+    /// What all shards keep together: each changes it with its own lock held, by what it took and let go.
+    bytes: AtomicU64,
+    bytes_peak: AtomicU64,
 }
 
 struct Shard<K: Hash + Eq, V> {
@@ -92,6 +102,9 @@ impl<K: Hash + Eq + Clone, V: Clone + Weigh> Memory<K, V> {
         Self {
             shards: (0..shards).map(|_| shard()).collect(),
             hasher: RandomState::new(),
+            bytes_max,
+            bytes: AtomicU64::new(0),
+            bytes_peak: AtomicU64::new(0),
         }
     }
 
@@ -145,14 +158,26 @@ impl<K: Hash + Eq + Clone, V: Clone + Weigh> Memory<K, V> {
 
     /// What was asked and is kept, over all shards.
     pub(super) fn counters(&self) -> MemoryCounters {
-        let mut counters = MemoryCounters::default();
+        let mut counters = MemoryCounters {
+            bytes: self.bytes.load(Ordering::Relaxed),
+            bytes_peak: self.bytes_peak.load(Ordering::Relaxed),
+            bytes_max: self.bytes_max,
+            ..MemoryCounters::default()
+        };
         for shard in &self.shards {
             let shard = lock(shard);
             counters.hits += shard.hits;
             counters.misses += shard.misses;
-            counters.bytes += shard.cache.bytes();
         }
         counters
+    }
+
+    /// A shard that kept `before` bytes keeps `after` now.
+    fn count(&self, before: u64, after: u64) {
+        let change = after.wrapping_sub(before);
+        let bytes = self.bytes.fetch_add(change, Ordering::Relaxed);
+        self.bytes_peak
+            .fetch_max(bytes.wrapping_add(change), Ordering::Relaxed);
     }
 
     fn shard(&self, key: &K) -> MutexGuard<'_, Shard<K, V>> {
@@ -201,7 +226,10 @@ impl<K: Hash + Eq + Clone, V: Clone + Weigh> Lead<'_, K, V> {
             match &outcome {
                 Ok(value) => {
                     let bytes = value.weight();
-                    shard.cache.insert(self.key.clone(), value.clone(), bytes)
+                    let before = shard.cache.bytes();
+                    let leaving = shard.cache.insert(self.key.clone(), value.clone(), bytes);
+                    self.memory.count(before, shard.cache.bytes());
+                    leaving
                 }
                 Err(_) => Vec::new(),
             }
@@ -299,6 +327,39 @@ mod tests {
         };
         drop(claim);
         assert_eq!(flight.wait().unwrap_err().kind(), ErrorKind::Failed);
+    }
+
+    /// A value of so many MiB.
+    #[derive(Clone)]
+    struct Mebibytes(u64);
+
+    impl Weigh for Mebibytes {
+        fn weight(&self) -> u64 {
+            self.0 << 20
+        }
+    }
+
+    #[test]
+    fn what_is_kept_and_the_most_that_was_are_counted_over_all_shards() {
+        let memory: Memory<u64, Mebibytes> = Memory::new(64 << 20);
+        assert_eq!(memory.shards.len(), 2);
+        let keep = |key, mebibytes| {
+            let Claim::Lead(lead) = memory.claim(&key) else {
+                panic!("each key is new")
+            };
+            lead.complete(&Ok(Mebibytes(mebibytes)));
+        };
+        for key in 0..40 {
+            keep(key, 8);
+            let counters = memory.counters();
+            let shards = memory.shards.iter();
+            let kept: u64 = shards.map(|shard| lock(shard).cache.bytes()).sum();
+            assert_eq!(counters.bytes, kept);
+            assert!(counters.bytes_peak >= kept && counters.bytes_peak <= counters.bytes_max);
+        }
+        keep(40, 25);
+        let counters = memory.counters();
+        assert!(counters.bytes < counters.bytes_peak && counters.bytes_peak == 64 << 20);
     }
 
     #[test]

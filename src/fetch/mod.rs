@@ -15,6 +15,7 @@ mod memory;
 mod parts;
 mod recover;
 mod segmented;
+mod waiting;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,6 +35,8 @@ pub use frame::ChunkBytes;
 pub use gathered::Gathered;
 pub use parts::ChunkPart;
 pub use segmented::SegmentedCache;
+pub(crate) use waiting::check_may_wait;
+pub use waiting::{WaitLimit, may_wait};
 
 /// A sealed piece of a run.
 #[derive(Debug, Clone, Copy)]
@@ -55,12 +58,18 @@ pub struct Counters {
     pub hits: u64,
     /// Those that were not.
     pub misses: u64,
+    /// Frames that were fetched, verified and decompressed.
+    pub frames: u64,
     /// Requests to the store for pieces and frames.
     pub requests: u64,
     /// Bytes that these brought.
     pub fetched_bytes: u64,
     /// Bytes in memory now.
     pub cached_bytes: u64,
+    /// The most that were ever in memory at a time.
+    pub cached_bytes_peak: u64,
+    /// The most that may be.
+    pub cached_bytes_max: u64,
 }
 
 /// Fetches pieces and chunks of one repository. Any thread may use it.
@@ -69,6 +78,7 @@ pub struct Fetcher {
     memory: Memory<PlaceKey, Cached>,
     buffers: Arc<Buffers>,
     locations: Locations,
+    frames: AtomicU64,
     requests: AtomicU64,
     fetched_bytes: AtomicU64,
 }
@@ -88,6 +98,7 @@ impl Fetcher {
             memory: Memory::new(memory_bytes),
             buffers: Arc::default(),
             locations: Locations::default(),
+            frames: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             fetched_bytes: AtomicU64::new(0),
         })
@@ -147,9 +158,12 @@ impl Fetcher {
         Counters {
             hits: memory.hits,
             misses: memory.misses,
+            frames: self.frames.load(Ordering::Relaxed),
             requests: self.requests.load(Ordering::Relaxed),
             fetched_bytes: self.fetched_bytes.load(Ordering::Relaxed),
             cached_bytes: memory.bytes,
+            cached_bytes_peak: memory.bytes_peak,
+            cached_bytes_max: memory.bytes_max,
         }
     }
 

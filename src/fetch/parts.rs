@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::base::{Error, Result};
 use crate::format::ChunkPlace;
@@ -14,6 +15,7 @@ use crate::seal::SealedKind;
 use super::batch::{PlaceKey, Wanted, group};
 use super::frame::check_id;
 use super::memory::{Claim, Flight, Lead};
+use super::waiting::check_may_wait;
 use super::{Cached, Fetcher};
 
 /// Shorter chunks are kept in memory even if they are wanted whole: they may share a frame.
@@ -35,6 +37,8 @@ struct Absent<'a> {
     loads: Vec<(usize, Option<Lead<'a, PlaceKey, Cached>>)>,
     /// Those that somebody else loads.
     follows: Vec<(usize, Arc<Flight<Cached>>)>,
+    /// Those that have come meanwhile.
+    came: Vec<(usize, Cached)>,
 }
 
 impl ChunkPart<'_> {
@@ -60,7 +64,15 @@ impl Fetcher {
     /// # Panics
     /// If a part's room is not as long as its range.
     pub fn read_parts(&self, parts: &mut [ChunkPart<'_>]) -> Result<()> {
-        let Absent { mut loads, follows } = self.copy_present(parts)?;
+        let absent = self.copy_present(parts)?;
+        if let Some(number) = absent.first() {
+            check_may_wait(parts[*number].wanted().key)?;
+        }
+        let Absent {
+            mut loads,
+            follows,
+            came,
+        } = self.claim_absent(parts, absent);
         loads.sort_by_key(|(number, _)| parts[*number].wanted().key);
         let wanted: Vec<Wanted<'_>> = loads
             .iter()
@@ -82,26 +94,43 @@ impl Fetcher {
         for (number, flight) in follows {
             self.copy(flight.wait(), &mut parts[number])?;
         }
+        for (number, cached) in came {
+            self.copy(Ok(cached), &mut parts[number])?;
+        }
         Ok(())
     }
 
     /// Copies the parts that are in memory, and tells which are not.
-    fn copy_present(&self, parts: &mut [ChunkPart<'_>]) -> Result<Absent<'_>> {
-        let mut absent = Absent::default();
+    fn copy_present(&self, parts: &mut [ChunkPart<'_>]) -> Result<Vec<usize>> {
+        let mut absent = Vec::new();
         for (number, part) in parts.iter_mut().enumerate() {
+            match self.memory.get(&part.wanted().key) {
+                Some(cached) => self.copy(Ok(cached), part)?,
+                None => absent.push(number),
+            }
+        }
+        Ok(absent)
+    }
+
+    /// Settles who loads each of the parts that were not in memory. Nothing may fail from here on until all that is led
+    /// has ended: whoever follows would fail with it.
+    fn claim_absent(&self, parts: &[ChunkPart<'_>], numbers: Vec<usize>) -> Absent<'_> {
+        let mut absent = Absent::default();
+        for number in numbers {
+            let part = &parts[number];
             let key = part.wanted().key;
             let claim = match part.is_unkept() {
                 true => self.memory.look(&key),
                 false => Some(self.memory.claim(&key)),
             };
             match claim {
-                Some(Claim::Ready(cached)) => self.copy(Ok(cached), part)?,
+                Some(Claim::Ready(cached)) => absent.came.push((number, cached)),
                 Some(Claim::Follow(flight)) => absent.follows.push((number, flight)),
                 Some(Claim::Lead(lead)) => absent.loads.push((number, Some(lead))),
                 None => absent.loads.push((number, None)),
             }
         }
-        Ok(absent)
+        absent
     }
 
     /// Puts what was loaded for a part where it is wanted, and into memory if it is to be kept.
@@ -143,6 +172,7 @@ impl Fetcher {
             return self.copy(self.open(wanted, sealed), part);
         }
         frame.open_into(part.into).map_err(located)?;
+        self.frames.fetch_add(1, Ordering::Relaxed);
         check_id(seal, wanted.kind, &part.place, part.into).map_err(located)
     }
 

@@ -288,3 +288,32 @@ fn threads_that_read_all_over_get_their_own_bytes() {
     });
     assert!(bench.fetcher.counters().cached_bytes <= 1 << 20);
 }
+
+#[test]
+fn who_may_not_wait_is_told_so_at_once_and_has_what_is_in_memory() {
+    let bench = Bench::new();
+    let places = bench.pack(7, &plains(4, 1000), 0);
+    let run = RunId([7; 16]);
+    let (object, ranges) = bench.sealed(SealedKind::RunBlock, &plains(1, 1000), 0);
+    bench.put(&run_name(&run), &object);
+    let piece = piece(run, ranges[0]);
+    let attempts = || {
+        [
+            bench.fetcher.chunk(&places[0]).map(drop),
+            bench.read_whole(&places).map(drop),
+            bench.fetcher.piece(&piece).map(drop),
+            bench.fetcher.pieces(&[piece]).map(drop),
+        ]
+    };
+    let nobody = WaitLimit::new(0);
+    for result in nobody.within(attempts) {
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::WouldWait);
+    }
+    assert_eq!(bench.requests(), 0);
+    assert!(attempts().iter().all(Result::is_ok));
+    assert!(nobody.within(attempts).iter().all(Result::is_ok));
+    assert_eq!(bench.requests(), 3);
+    let one = WaitLimit::new(1);
+    let more = bench.pack(8, &plains(4, 1000), 0);
+    one.within(|| bench.read_whole(&more)).unwrap();
+}

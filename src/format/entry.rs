@@ -86,7 +86,7 @@ pub struct Metadata {
     pub chattr: u32,
     /// The source's inode number.
     pub inode: u64,
-    /// An ordinal for the source's device, meaningful within one run only.
+    /// An ordinal for the source's device: entries of one run that have the same were on one device.
     pub device: u32,
 }
 

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::counts::Counts;
 use crate::tree::{FramePlace, NodeId, SmallFile, Tree};
 
 /// Readers that are followed at a time.
@@ -69,6 +70,7 @@ pub(super) struct Pusher {
     due: Receiver<u64>,
     tree: Arc<Tree>,
     gate: Gate,
+    counts: Arc<Counts>,
 }
 
 /// What every push goes through, so that none is under way when the process ends with its mount in use. The kernel may
@@ -107,7 +109,7 @@ impl Gate {
 }
 
 /// The two ends of reading ahead in `tree`. The pusher ends when the reads are dropped.
-pub(super) fn ahead(tree: &Arc<Tree>, device: OwnedFd) -> (Reads, Pusher) {
+pub(super) fn ahead(tree: &Arc<Tree>, device: OwnedFd, counts: &Arc<Counts>) -> (Reads, Pusher) {
     let streams = Arc::default();
     let (sender, receiver) = bounded(DUE_MAX);
     let reads = Reads {
@@ -120,6 +122,7 @@ pub(super) fn ahead(tree: &Arc<Tree>, device: OwnedFd) -> (Reads, Pusher) {
         due: receiver,
         tree: Arc::clone(tree),
         gate: Gate::default(),
+        counts: Arc::clone(counts),
     };
     (reads, pusher)
 }
@@ -260,7 +263,11 @@ impl Pusher {
         let header = store_header(small.node, length);
         let pieces = [IoSlice::new(&header), IoSlice::new(bytes)];
         let pushed = self.gate.pass(|| rustix::io::writev(&self.device, &pieces));
-        matches!(pushed, Some(Ok(_)))
+        let is_pushed = matches!(pushed, Some(Ok(_)));
+        if is_pushed {
+            self.counts.pushed(u64::from(length));
+        }
+        is_pushed
     }
 }
 

@@ -13,7 +13,7 @@ use super::merge::{Merge, Source};
 use super::run::Run;
 
 /// The sections, in the order in which a key's records in both are told.
-const SECTIONS: [Section; 2] = [Section::Directories, Section::Files];
+pub(super) const SECTIONS: [Section; 2] = [Section::Directories, Section::Files];
 
 /// The runs that a point stands on. Cheap to clone; any thread may use it.
 #[derive(Clone)]
@@ -215,7 +215,7 @@ impl Entries {
                 let row = cursor.row();
                 let run_id = cursor.run_id();
                 return Ok(Some(Found {
-                    key: Key::from_bytes(cursor.key().to_vec())?,
+                    key: cursor.to_key()?,
                     run: *run,
                     row,
                     origin: entry.origin.unwrap_or(Origin { run: run_id, row }),

@@ -84,6 +84,11 @@ impl Cursor {
         self.entries.key()
     }
 
+    /// The same, as a key.
+    pub(super) fn to_key(&self) -> Result<Key> {
+        Key::from_bytes(self.key().to_vec())
+    }
+
     /// Its row.
     pub(super) fn row(&self) -> Row {
         Row(self.at.first_row.0 + self.entries.index() as u64)
@@ -209,7 +214,7 @@ impl Records {
             return Ok(None);
         }
         Ok(Some(KeyedRecord {
-            key: Key::from_bytes(cursor.key().to_vec())?,
+            key: cursor.to_key()?,
             row: cursor.row(),
             record: cursor.record()?,
         }))

@@ -14,6 +14,7 @@ mod chain;
 mod cursor;
 mod filter_writer;
 mod merge;
+mod merged;
 mod origin_sorter;
 mod pieces;
 mod read_ahead;
@@ -25,6 +26,7 @@ mod writer;
 
 pub use chain::{Chain, Entries, Found};
 pub use cursor::Records;
+pub use merged::merge_newest;
 pub use run::Run;
 pub use spill::Spill;
 pub use writer::RunWriter;

@@ -1,5 +1,6 @@
 //! Reads a run: its records by key, by row and by origin, and what it says of itself.
 
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use crate::base::{ByteReader, Error, Key, Origin, Result, Row, RunId};
@@ -21,6 +22,8 @@ pub struct Run {
     /// The other runs whose rows it holds.
     origins: Vec<RunId>,
     tables: OnceLock<Arc<Tables>>,
+    /// Where each run is in the table of ids, once an origin was asked for.
+    ordinals: OnceLock<HashMap<RunId, u32>>,
 }
 
 impl Run {
@@ -42,6 +45,7 @@ impl Run {
             pieces: Pieces::new(Arc::clone(fetcher), id, footer),
             origins: reference.origins.clone(),
             tables: OnceLock::new(),
+            ordinals: OnceLock::new(),
         }))
     }
 
@@ -122,15 +126,11 @@ impl Run {
         if origin.run == self.id() {
             return Ok(Some(origin.row).filter(|row| row.0 < rows));
         }
-        if !self.origins.contains(&origin.run) {
-            return Ok(None);
-        }
-        let tables = self.tables()?;
-        let Some(ordinal) = tables.runs().iter().position(|run| *run == origin.run) else {
+        let Some(ordinal) = self.ordinal(&origin.run)? else {
             return Ok(None);
         };
         let key = OriginKey {
-            run: ordinal as u32,
+            run: ordinal,
             row: origin.row,
         };
         let key = key.to_bytes();
@@ -228,6 +228,20 @@ impl Run {
         let tables = Tables::decode(&mut ByteReader::new("a run's table of ids", &plain))
             .map_err(|error| error.context(format_args!("run {}", self.id())))?;
         Ok(Arc::clone(self.tables.get_or_init(|| Arc::new(tables))))
+    }
+
+    /// Where a run is in the table of ids. A run that holds no others' rows is not asked for its table.
+    fn ordinal(&self, run: &RunId) -> Result<Option<u32>> {
+        if self.origins.is_empty() {
+            return Ok(None);
+        }
+        if let Some(ordinals) = self.ordinals.get() {
+            return Ok(ordinals.get(run).copied());
+        }
+        let tables = self.tables()?;
+        let numbered = (0..).zip(tables.runs());
+        let ordinals = numbered.map(|(ordinal, run)| (*run, ordinal)).collect();
+        Ok(self.ordinals.get_or_init(|| ordinals).get(run).copied())
     }
 
     /// The record of a body, which is of the section that it was found in.

@@ -1,7 +1,7 @@
 //! Backing up: from options to a committed point.
 //!
-//! The order of writes is what keeps a repository whole whenever this ends: a lease, packs, their index, the run, and
-//! the point, which is the commit. What failed or was interrupted leaves its uploads behind, indexed, for the next one.
+//! The order of writes is what keeps a repository whole whenever this ends: a lease, packs, their index, the run, older
+//! runs merged into one where it makes one too many, and the point, which is the commit. What failed or was interrupted leaves its uploads behind, indexed, for the next one.
 
 use std::collections::BTreeMap;
 use std::fs::Metadata;
@@ -23,6 +23,7 @@ use crate::format::{Features, Figures, Moment, PathMapping, Point, PointKind, Ru
 use crate::manifest::{Chain, RunWriter};
 use crate::repo::{Lease, PackWriter, Repository, UploadFigures, commit, new_point_id};
 
+use super::merging::runs_below;
 use super::standing::{Standing, stand};
 
 /// Bytes of manifests that are kept in memory.
@@ -183,9 +184,15 @@ impl Job<'_> {
         let (own_run, totals) = recorder.finish()?;
         let mut figures = figures(&totals, &uploaded, read_bytes);
         figures.stored_bytes += own_run.length;
+        let mut runs = vec![own_run];
+        if let Some(base) = &self.standing.base {
+            let (below, merged_bytes) = runs_below(self.repository, base, self.monitor)?;
+            runs.extend(below);
+            figures.stored_bytes += merged_bytes;
+        }
         let end = moment((self.options.clock)(), self.options);
         figures.duration_seconds = end.time.duration_since(start.time).as_secs_f64().max(0.0);
-        let point = self.point(own_run, start, end, &totals, figures)?;
+        let point = self.point(runs, start, end, &totals, figures)?;
         commit(self.repository, &point)?;
         Ok(BackupReport {
             kind: point.kind,
@@ -339,7 +346,7 @@ impl Job<'_> {
 
     fn point(
         &self,
-        own_run: RunReference,
+        runs: Vec<RunReference>,
         start: Moment,
         end: Moment,
         totals: &Totals,
@@ -348,11 +355,7 @@ impl Job<'_> {
         let id = new_point_id(end.time.as_second(), self.standing.newest.as_ref())?;
         let base = self.standing.base.as_deref();
         let mut lineage = vec![id];
-        let mut runs = vec![own_run];
-        if let Some(base) = base {
-            lineage.extend_from_slice(&base.lineage);
-            runs.extend_from_slice(&base.runs);
-        }
+        lineage.extend(base.into_iter().flat_map(|base| &base.lineage));
         let named = self.sources.named();
         Ok(Point {
             id,

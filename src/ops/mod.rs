@@ -6,6 +6,7 @@
 pub mod backup;
 pub mod check;
 pub mod list;
+mod merging;
 mod moment;
 pub mod select;
 mod standing;

@@ -11,7 +11,7 @@ use jiff::{Timestamp, Zoned};
 use super::moment::parse_moment;
 use crate::base::{Error, ErrorKind, PointId, Result};
 use crate::format::Point;
-use crate::repo::{Catalogue, PointFilter};
+use crate::repo::{Catalogue, PointFilter, Repository, point_ids, read_point};
 
 /// How many near matches a message names at most.
 const NEAR_MAX: usize = 3;
@@ -120,6 +120,66 @@ pub fn select(spec: &PointSpec, catalogue: &Catalogue, filter: &PointFilter) -> 
             None => unknown,
         }
     })
+}
+
+/// The point that `spec` means in a repository, narrowed by `filter`. Of the headers no more are read than that takes;
+/// all are where it means none, to say what it may have meant.
+///
+/// # Errors
+/// Those of `select`, and of the store.
+pub fn select_from(
+    repository: &Repository,
+    spec: &PointSpec,
+    filter: &PointFilter,
+) -> Result<Arc<Point>> {
+    match find_from(repository, &spec.meaning, filter)? {
+        Some(point) => Ok(Arc::new(point)),
+        None => select(spec, &Catalogue::load(repository)?, filter),
+    }
+}
+
+/// The point, if one is meant and nothing has to be said of it: ids are in order of time, and most that is meant shows
+/// in them.
+fn find_from(
+    repository: &Repository,
+    meaning: &Meaning,
+    filter: &PointFilter,
+) -> Result<Option<Point>> {
+    let mut ids = point_ids(repository)?;
+    ids.retain(|id| match meaning {
+        Meaning::Id(wanted) => id == wanted,
+        Meaning::Short(random, _) => id.random == *random,
+        Meaning::At(time) => id.time().seconds <= floor_seconds(*time),
+        Meaning::Latest(_) | Meaning::Label(..) => true,
+        Meaning::Unknown => false,
+    });
+    if matches!(meaning, Meaning::Short(..)) && ids.len() > 1 {
+        return Ok(None);
+    }
+    let mut passed_over = match meaning {
+        Meaning::Latest(back) => *back,
+        _ => 0,
+    };
+    for id in ids.into_iter().rev() {
+        let point = match read_point(repository, id) {
+            Ok(point) => point,
+            Err(error) if error.kind() == ErrorKind::Unreachable => return Err(error),
+            // It is as good as not there, and `select` tells of it if it is the one.
+            Err(_) => continue,
+        };
+        let is_labelled = match meaning {
+            Meaning::Label(key, value) => point.labels.get(key) == Some(value),
+            _ => true,
+        };
+        if !is_labelled || !filter.matches(&point) {
+            continue;
+        }
+        if passed_over == 0 {
+            return Ok(Some(point));
+        }
+        passed_over -= 1;
+    }
+    Ok(None)
 }
 
 /// The point that `spec` means among `points`, which are all there are, oldest first, narrowed by `filter`.
@@ -321,6 +381,8 @@ fn edit_distance(one: &str, other: &str) -> usize {
 mod tests {
     use super::*;
     use crate::ops::tests::point;
+    use crate::repo::{InitOptions, commit};
+    use crate::store::MemoryStore;
 
     /// Three nightly points: an old full, an incremental of the same host, one of another host.
     fn points() -> Vec<Arc<Point>> {
@@ -338,9 +400,22 @@ mod tests {
         "2026-11-24T10:20:30[Europe/Berlin]".parse().unwrap()
     }
 
+    /// Among the points, and the same in a repository of them.
     fn resolve_text(text: &str, filter: &PointFilter) -> Result<String> {
-        resolve(&PointSpec::parse(text, &now()), &points(), filter)
-            .map(|point| point.id.to_string())
+        let spec = PointSpec::parse(text, &now());
+        let id = |point: Arc<Point>| point.id.to_string();
+        let resolved = resolve(&spec, &points(), filter).map(id);
+        let store = Arc::new(MemoryStore::new());
+        let repository = Repository::init(store, &InitOptions::default()).unwrap();
+        for point in points() {
+            commit(&repository, &point).unwrap();
+        }
+        let selected = select_from(&repository, &spec, filter).map(id);
+        assert_eq!(
+            selected.as_ref().map_err(Error::to_string),
+            resolved.as_ref().map_err(Error::to_string)
+        );
+        resolved
     }
 
     #[track_caller]

@@ -3,7 +3,7 @@
 //! A point is there when its object is. One that cannot be read is reported beside those that can: it costs itself
 //! and nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -147,6 +147,44 @@ impl Catalogue {
             .extend(new.iter().map(|point| (point.id, Arc::clone(point))));
         Ok(new)
     }
+}
+
+/// The ids of all points that are listed, oldest first. Reads no header.
+///
+/// # Errors
+/// Those of the store.
+pub fn point_ids(repository: &Repository) -> Result<Vec<PointId>> {
+    let listed = repository.store().list(POINTS_PREFIX, "")?;
+    let names = listed
+        .iter()
+        .map(|listed| &listed.name[POINTS_PREFIX.len()..]);
+    let mut ids: Vec<PointId> = names.filter_map(|name| name.parse().ok()).collect();
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+/// The newest point of each chain, newest first: those that no newer point stands on. Reads their headers and no
+/// others. Those that cannot be read are left out.
+///
+/// # Errors
+/// Those of the store, where they speak of the store and not of one point.
+pub fn newest_of_chains(repository: &Repository) -> Result<Vec<Point>> {
+    let mut below = HashSet::new();
+    let mut newest = Vec::new();
+    for id in point_ids(repository)?.into_iter().rev() {
+        if below.contains(&id) {
+            continue;
+        }
+        match read_point(repository, id) {
+            Ok(point) => {
+                below.extend(point.lineage.iter().copied());
+                newest.push(point);
+            }
+            Err(error) if error.kind() == ErrorKind::Unreachable => return Err(error),
+            Err(error) => log::debug!("a point is passed over: {error}"),
+        }
+    }
+    Ok(newest)
 }
 
 /// The header of one point.
@@ -346,6 +384,32 @@ mod tests {
             (id(DAY), ErrorKind::Corrupt)
         );
         assert_eq!(catalogue.foreign(), ["points/README"]);
+    }
+
+    #[test]
+    fn the_newest_of_each_chain_is_found_without_the_headers_below_it() {
+        let recording = Arc::new(Recording::new(Arc::new(MemoryStore::new())));
+        let repository = repository(recording.clone());
+        // Two chains whose points come in turns.
+        let mut lineages = [Vec::new(), Vec::new()];
+        for number in 0..20 {
+            let lineage: &mut Vec<PointId> = &mut lineages[number as usize % 2];
+            lineage.insert(0, id(DAY + number));
+            let mut point = point(id(DAY + number));
+            point.lineage = lineage.clone();
+            point.base = lineage[lineage.len() - 1];
+            point.parent = lineage.get(1).copied();
+            if point.parent.is_some() {
+                point.kind = PointKind::Incremental;
+            }
+            commit(&repository, &point).unwrap();
+        }
+        recording.take();
+        let newest = newest_of_chains(&repository).unwrap();
+        let newest: Vec<i64> = newest.iter().map(|point| point.id.seconds - DAY).collect();
+        assert_eq!(newest, [19, 18]);
+        assert_eq!(recording.take().len(), 3);
+        assert_eq!(point_ids(&repository).unwrap().len(), 20);
     }
 
     #[test]

@@ -13,7 +13,8 @@ mod repository;
 mod upload;
 
 pub use catalogue::{
-    Catalogue, PointFilter, commit, new_point_id, points, read_point, recorded_paths,
+    Catalogue, PointFilter, commit, new_point_id, newest_of_chains, point_ids, points, read_point,
+    recorded_paths,
 };
 pub use index::{Index, IndexLocation};
 pub use lease::{Lease, leases};

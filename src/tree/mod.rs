@@ -23,7 +23,7 @@ mod views;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::base::{Error, ErrorKind, PointId, Result, Timestamp};
-use crate::fetch::Fetcher;
+use crate::fetch::{Counters, Fetcher};
 use crate::repo::PointFilter;
 
 use file::{ExtentLists, File};
@@ -256,6 +256,11 @@ impl Tree {
             usage.entries = usage.entries.saturating_add(point.figures.entries);
         });
         usage
+    }
+
+    /// What was fetched for this tree so far.
+    pub fn fetched(&self) -> Counters {
+        self.points.fetcher().counters()
     }
 
     /// Looks for points that have come, and returns what to invalidate. Nothing ever changes where one point is the

@@ -5,10 +5,12 @@
 mod ahead;
 mod commands;
 mod errno;
-mod machine;
+mod merged;
 mod near;
 mod permissions;
 mod shown;
 
+#[path = "../support/machine.rs"]
+mod machine;
 #[path = "../support/snapshot.rs"]
 mod snapshot;

@@ -451,7 +451,7 @@ fn edit(source: &Path) {
 }
 
 /// The paths of files that `program` opens below `below`.
-fn opened_by(log: &Path, below: &Path, program: &[&str]) -> BTreeSet<PathBuf> {
+pub fn opened_by(log: &Path, below: &Path, program: &[&str]) -> BTreeSet<PathBuf> {
     let output = Command::new("strace")
         .args(["-f", "-y", "-e", "trace=open,openat", "-o", path_text(log)])
         .args(program)

@@ -1,6 +1,7 @@
 //! Runs and chains over a store that records its requests.
 
 mod damage;
+mod merged;
 mod model;
 mod requests;
 mod runs;
@@ -10,14 +11,14 @@ use std::sync::Arc;
 use crate::base::{ChunkId, Key, PackId, Result, RunId, Timestamp};
 use crate::fetch::Fetcher;
 use crate::format::{
-    ChunkPlace, Content, Entry, EntryFlags, Extent, FileType, Hint, Metadata, Record, RunReference,
-    Section, Xattr, run_name,
+    ChunkPlace, Content, Entry, EntryFlags, Extent, FileType, Hint, KeyedRecord, Metadata, Record,
+    RunReference, Section, Xattr, run_name,
 };
 use crate::repo::{InitOptions, Repository};
 use crate::seal::Compression;
 use crate::store::{MemoryStore, Recording};
 
-use super::{Chain, Run, RunWriter};
+use super::{Chain, Run, RunWriter, merge_newest};
 
 /// Memory of a fetcher that never has to let go of anything.
 const MEMORY_BYTES: u64 = 256 << 20;
@@ -76,6 +77,16 @@ impl Bench {
             .map(|reference| Run::open(&fetcher, reference).unwrap())
             .collect();
         Chain::of_runs(runs)
+    }
+
+    /// The chain with one run in place of its `count` newest.
+    fn merge(&self, references: &[RunReference], count: usize) -> Vec<RunReference> {
+        let chain = self.chain(references);
+        let merged = merge_newest(&self.repository, &chain, count, &|| Ok(())).unwrap();
+        self.store.take();
+        std::iter::once(merged)
+            .chain(references[count..].iter().cloned())
+            .collect()
     }
 
     /// Requests since the last time that this was asked.

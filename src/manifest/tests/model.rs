@@ -146,16 +146,24 @@ impl Model {
     }
 }
 
-/// What counts of a live entry.
+/// What counts of a live entry, wherever it is recorded.
 fn seen(found: &Found) -> (Key, Entry, Origin) {
-    (found.key.clone(), (*found.entry).clone(), found.origin)
+    live(&found.key, &found.entry, found.origin)
+}
+
+/// A merge names origins, and numbers devices anew.
+fn live(key: &Key, entry: &Entry, origin: Origin) -> (Key, Entry, Origin) {
+    let mut entry = entry.clone();
+    entry.origin = None;
+    entry.metadata.device = 0;
+    (key.clone(), entry, origin)
 }
 
 fn check_everything(chain: &Chain, model: &Model, probes: &BTreeSet<Key>) {
     let live: Vec<_> = model
         .live
         .iter()
-        .map(|(key, (entry, origin))| (key.clone(), entry.clone(), *origin))
+        .map(|(key, (entry, origin))| live(key, entry, *origin))
         .collect();
     let entries = all(chain.entries(&Key::root())).unwrap();
     assert_eq!(entries.iter().map(seen).collect::<Vec<_>>(), live);
@@ -243,14 +251,19 @@ proptest! {
     fn a_chain_shows_what_its_runs_left(
         base in prop::collection::btree_map(a_path(), an_edit(), 0..40),
         later in prop::collection::vec(
-            (prop::collection::btree_map(a_path(), an_edit(), 0..12), prop::bool::weighted(0.8)), 0..6),
+            (prop::collection::btree_map(a_path(), an_edit(), 0..12), prop::bool::weighted(0.8), 0..5_usize), 0..8),
         probes in prop::collection::btree_set(a_path(), 10),
     ) {
         let bench = Bench::new();
         let mut model = Model::default();
         let mut references = vec![model.write(&bench, false, &base)];
-        for (edits, filters) in &later {
+        for (edits, filters, merged) in &later {
             references.insert(0, model.write(&bench, *filters, edits));
+            // Now and then up to four of the newest become one, or all of them.
+            let count = references.len().min(*merged);
+            if count > 1 {
+                references = bench.merge(&references, count);
+            }
         }
         check_everything(&bench.chain(&references), &model, &probes);
     }

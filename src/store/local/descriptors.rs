@@ -10,10 +10,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use lru::LruCache;
 use rustix::buffer::spare_capacity;
 use rustix::io::{Errno, pread};
+use rustix::process::{Resource, getrlimit};
 
 /// How many files stay open. Few enough for the usual limit of 1,024 descriptors a process, many enough for the
 /// runs of a long chain and the packs that one directory's files lie in.
 const OPEN_FILES_MAX: NonZeroUsize = NonZeroUsize::new(128).expect("it is not zero");
+
+/// Where the process may have fewer descriptors than that takes, files that stay open take this part of them.
+const DESCRIPTORS_PARTS: u64 = 4;
 
 /// An open file and its length, which never changes.
 #[derive(Debug)]
@@ -49,8 +53,11 @@ pub(super) struct Descriptors {
 impl Descriptors {
     /// None yet.
     pub(super) fn new() -> Self {
+        let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let part = usize::try_from(descriptors / DESCRIPTORS_PARTS).unwrap_or(usize::MAX);
+        let most = NonZeroUsize::new(part).unwrap_or(NonZeroUsize::MIN);
         Self {
-            open: Mutex::new(LruCache::new(OPEN_FILES_MAX)),
+            open: Mutex::new(LruCache::new(most.min(OPEN_FILES_MAX))),
         }
     }
 
