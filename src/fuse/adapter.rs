@@ -4,9 +4,9 @@
 //! would change something are answered EROFS; the kernel answers most of them itself, as the mount is read-only.
 //!
 //! A request is answered on the thread that took it, if memory has the answer: a hand-over would cost more than that. So
-//! is one that must wait for the store, as long as another thread is left to take requests; else it is handed to a pool,
-//! so that what is in memory is served at once however long the store takes. A panic in a request is caught and logged:
-//! the reply is dropped unanswered, which sends EIO, and the thread goes on.
+//! is one that must wait for the store, as long as there is a thread that takes requests meanwhile; else it is handed to a
+//! pool, so that what is in memory is served at once however long the store takes. A panic in a request is caught and
+//! logged: the reply is dropped unanswered, which sends EIO, and the thread goes on.
 
 use std::ffi::OsStr;
 use std::io;
@@ -65,7 +65,7 @@ struct Question<'a> {
 }
 
 impl Adapter {
-    /// An adapter that `threads` threads share, of which one must always be free.
+    /// An adapter that `threads` threads share, of which one never waits for the store.
     pub(super) fn new(
         answers: Answers,
         near: Near,
@@ -93,7 +93,7 @@ impl Adapter {
         tell: impl FnOnce(&Answers, R, Result<A>) + Send + 'static,
     ) {
         let kind = question.kind;
-        let _serving = self.near.serve(question.asked());
+        let serving = self.near.serve(question.asked());
         // First, so that whoever has an answer finds it counted.
         self.counts.served(kind);
         let answers = &self.answers;
@@ -113,6 +113,8 @@ impl Adapter {
             }
             None => {}
         }
+        drop(serving);
+        self.waiting.rest();
     }
 }
 

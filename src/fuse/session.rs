@@ -1,8 +1,10 @@
 //! A mounted tree: from the first answer to the last, and how it ends.
 //!
-//! As many threads serve requests as there are cores, each with a descriptor of its own; more were slower. A pool has
-//! those that must wait, if there is need. One thread more looks for new points and tells the kernel what it must forget, and one puts into the page cache what will be
-//! read next: never a serving thread, for the kernel may hold a lock that a request waits with. A session ends when its mount is taken away, by whomever, or when it is told to.
+//! As many threads serve requests as there are cores, each with a descriptor of its own; more were slower. One more rests
+//! until these wait for the store for long, and a pool has the requests that must wait then. One thread looks for new
+//! points and tells the kernel what it must forget, and one puts into the page cache what will be read next: never a
+//! serving thread, for the kernel may hold a lock that a request waits with. A session ends when its mount is taken away,
+//! by whomever, or when it is told to.
 
 use std::ffi::OsStr;
 use std::io;
@@ -244,11 +246,9 @@ fn start(
     })
 }
 
-/// As many as there are cores; two at least, so that one may wait for the store.
+/// One more than there are cores: it rests until all others wait for the store for long, and takes requests then.
 fn serving_threads() -> usize {
-    thread::available_parallelism()
-        .map_or(2, usize::from)
-        .max(2)
+    1 + thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Lets whoever unmounts notice when this process has ended.
