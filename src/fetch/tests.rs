@@ -152,6 +152,86 @@ fn frames_far_apart_or_in_other_packs_are_asked_for_by_themselves() {
 }
 
 #[test]
+fn large_chunks_that_are_read_whole_cost_memory_nothing_and_push_nothing_out() {
+    let bench = Bench::new();
+    let hot = bench.pack(1, &plains(3, 100 << 10), 0);
+    let scanned = bench.pack(2, &plains(60, 64 << 10), 0);
+    for place in &hot {
+        bench.fetcher.chunk(place).unwrap();
+    }
+    let cached = bench.fetcher.counters().cached_bytes;
+    let all = bench.read_whole(&scanned).unwrap();
+    assert_eq!(all, plains(60, 64 << 10));
+    assert_eq!(bench.fetcher.counters().cached_bytes, cached);
+    bench.requests();
+    for place in &hot {
+        bench.fetcher.chunk(place).unwrap();
+    }
+    assert_eq!(bench.requests(), 0);
+}
+
+#[test]
+fn parts_of_chunks_come_side_by_side_from_memory_and_from_the_store() {
+    let bench = Bench::new();
+    let plains: Vec<Vec<u8>> = (0..4_u8)
+        .map(|number| (0..70_000_u32).map(|byte| byte as u8 ^ number).collect())
+        .collect();
+    let places = bench.pack(1, &plains, 0);
+    bench.fetcher.chunk(&places[1]).unwrap();
+    bench.requests();
+    let mut room = vec![0; 10 + 70_000 + 70_000 + 5];
+    let (first, rest) = room.split_at_mut(10);
+    let (second, rest) = rest.split_at_mut(70_000);
+    let (third, fourth) = rest.split_at_mut(70_000);
+    let part = |number: usize, range: std::ops::Range<usize>, into| ChunkPart {
+        place: places[number],
+        range,
+        into,
+    };
+    bench
+        .fetcher
+        .read_parts(&mut [
+            part(0, 69_990..70_000, first),
+            part(1, 0..70_000, second),
+            part(2, 0..70_000, third),
+            part(3, 0..5, fourth),
+        ])
+        .unwrap();
+    let expected = [
+        &plains[0][69_990..],
+        &plains[1],
+        &plains[2],
+        &plains[3][..5],
+    ]
+    .concat();
+    assert!(room == expected);
+    // What was in memory lies between the others: more than is worth fetching again.
+    assert_eq!(bench.requests(), 2);
+}
+
+#[test]
+fn a_large_chunk_that_is_read_whole_is_checked_and_read_from_elsewhere() {
+    let bench = Bench::new();
+    let plain = vec![7; 50_000];
+    let (first, second) = (upload(&bench, &plain), upload(&bench, &plain));
+    let name = pack_name(&first.hint.pack);
+    let mut bytes = bench.memory.get(&name).unwrap();
+    bytes[first.hint.frame_offset as usize + 1000] ^= 1;
+    bench.memory.damage(&name, &bytes);
+    assert_eq!(bench.read_whole(&[first]).unwrap(), [plain.clone()]);
+    let lie = ChunkPlace {
+        id: bench.fetcher.repository().seal().chunk_id(b"another"),
+        ..second
+    };
+    let error = bench.read_whole(&[lie]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(
+        error.to_string().contains(&second.hint.pack.to_string()),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_damaged_frame_costs_no_neighbour() {
     let bench = Bench::new();
     let places = bench.pack(1, &plains(3, 1000), 0);

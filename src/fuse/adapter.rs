@@ -288,7 +288,10 @@ impl Filesystem for Adapter {
             move |answers, _| answers.tree.read(node(inode), offset, size),
             move |answers, reply, result| {
                 match result {
-                    Ok(bytes) => reply_bytes(reply, &bytes),
+                    Ok(bytes) => {
+                        reply_bytes(reply, &bytes);
+                        answers.littles.note(node(inode), &bytes);
+                    }
                     Err(error) => reply.error(failed(RequestKind::Read, &error)),
                 }
                 if offset == 0 {

@@ -102,7 +102,7 @@ impl Gate {
     }
 
     /// Does `work`, which is a push; None if the gate is closed.
-    fn pass<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
+    pub(super) fn pass<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
         let _under_way = lock(&self.inner.under_way);
         (!self.inner.is_closed.load(Ordering::SeqCst)).then(work)
     }
@@ -260,7 +260,7 @@ impl Pusher {
         let Ok(length) = u32::try_from(bytes.len()) else {
             return false;
         };
-        let header = store_header(small.node, length);
+        let header = store_header(small.node, 0, length);
         let pieces = [IoSlice::new(&header), IoSlice::new(bytes)];
         let pushed = self.gate.pass(|| rustix::io::writev(&self.device, &pieces));
         let is_pushed = matches!(pushed, Some(Ok(_)));
@@ -278,15 +278,15 @@ const NOTIFY_STORE: u32 = 4;
 /// (node, offset, size, padding).
 const STORE_HEADER_BYTES: u32 = 16 + 24;
 
-/// What goes before the bytes of a whole file. Written here and not by fuser's notifier, since that does not tell when the
+/// What goes before bytes of a file at `offset`. Written here and not by fuser's notifier, since that does not tell when the
 /// kernel does not know the node.
-fn store_header(node: NodeId, length: u32) -> Vec<u8> {
+pub(super) fn store_header(node: NodeId, offset: u64, length: u32) -> Vec<u8> {
     let mut header = Vec::with_capacity(STORE_HEADER_BYTES as usize);
     header.extend_from_slice(&(STORE_HEADER_BYTES + length).to_ne_bytes());
     header.extend_from_slice(&NOTIFY_STORE.to_ne_bytes());
     header.extend_from_slice(&0_u64.to_ne_bytes());
     header.extend_from_slice(&node.0.to_ne_bytes());
-    header.extend_from_slice(&0_u64.to_ne_bytes());
+    header.extend_from_slice(&offset.to_ne_bytes());
     header.extend_from_slice(&length.to_ne_bytes());
     header.extend_from_slice(&0_u32.to_ne_bytes());
     header
@@ -436,13 +436,14 @@ mod tests {
 
     #[test]
     fn a_store_has_the_kernels_header() {
-        let header = store_header(NodeId(0x42), 4);
+        let header = store_header(NodeId(0x42), 0x99, 4);
         assert_eq!(header.len(), STORE_HEADER_BYTES as usize);
         assert_eq!(
             header[..8],
             [44_u32.to_ne_bytes(), NOTIFY_STORE.to_ne_bytes()].concat()
         );
         assert_eq!(header[16..24], 0x42_u64.to_ne_bytes());
+        assert_eq!(header[24..32], 0x99_u64.to_ne_bytes());
         assert_eq!(header[32..36], 4_u32.to_ne_bytes());
     }
 }

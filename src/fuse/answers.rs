@@ -7,6 +7,7 @@ use fuser::{AccessFlags, Errno, FileAttr};
 
 use super::ahead::Reads;
 use super::attributes::{Presenter, placeholder};
+use super::whole::Littles;
 use crate::base::Result;
 use crate::format::FileType;
 use crate::tree::{DirectoryEntry, NodeId, Tree};
@@ -19,6 +20,7 @@ pub(super) struct Answers {
     pub(super) tree: Arc<Tree>,
     pub(super) presenter: Presenter,
     pub(super) reads: Reads,
+    pub(super) littles: Littles,
 }
 
 impl Answers {

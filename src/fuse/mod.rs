@@ -22,6 +22,7 @@ mod pool;
 mod read_ahead;
 mod refusals;
 mod session;
+mod whole;
 
 pub use mounts::{MountRecord, mount_at, unmount_and_wait};
 pub use options::{MountOptions, source_name};

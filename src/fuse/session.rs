@@ -29,6 +29,7 @@ use super::mounts::{self, MountRecord};
 use super::near::near;
 use super::options::MountOptions;
 use super::read_ahead::set_read_ahead;
+use super::whole::whole;
 use crate::base::{Error, ErrorKind, Result};
 use crate::tree::Tree;
 
@@ -171,16 +172,22 @@ fn start(
     let pushing = device
         .try_clone()
         .map_err(|error| Error::io("share the mount's device", error))?;
+    let giving = device
+        .try_clone()
+        .map_err(|error| Error::io("share the mount's device", error))?;
     let watched = device
         .try_clone()
         .map_err(|error| Error::io("share the mount's device", error))?;
     let counts = Arc::new(Counts::default());
     let (near, watch) = near(watched);
     let (reads, pusher) = ahead(tree, pushing, &counts);
+    let pushes = pusher.gate();
+    let (littles, giver) = whole(giving, pushes.clone());
     let answers = Answers {
         tree: Arc::clone(tree),
         presenter: Presenter::new(options, !tree.is_one_point()),
         reads,
+        littles,
     };
     let threads = serving_threads();
     let adapter = Adapter::new(answers, near, Arc::clone(&counts), threads, options);
@@ -195,12 +202,19 @@ fn start(
     let session = Session::from_fd(adapter, device, access, config)
         .map_err(|error| Error::io("agree with the kernel on how to serve the mount", error))?;
     let notifier = session.notifier();
-    let pushes = pusher.gate();
-    let keeper = watch.keeper();
-    spawn("bygone-ahead", move || {
-        keeper.keep_this_thread_off();
-        pusher.run();
-    })?;
+    for (name, work) in [
+        (
+            "bygone-ahead",
+            Box::new(|| pusher.run()) as Box<dyn FnOnce() + Send>,
+        ),
+        ("bygone-whole", Box::new(|| giver.run())),
+    ] {
+        let keeper = watch.keeper();
+        spawn(name, move || {
+            keeper.keep_this_thread_off();
+            work();
+        })?;
+    }
     spawn("bygone-near", move || watch.run())?;
     let (ending, ended) = bounded(1);
     spawn("bygone-session", move || {

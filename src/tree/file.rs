@@ -30,9 +30,21 @@ pub(super) struct File {
 #[derive(Clone)]
 pub struct ReadBytes(Bytes);
 
+/// A chunk of a file, and where it begins in the file.
+pub struct WholeChunk {
+    /// In bytes.
+    pub offset: u64,
+    pub bytes: ChunkBytes,
+}
+
 #[derive(Clone)]
 enum Bytes {
-    Chunk(ChunkBytes),
+    Chunk {
+        /// The whole of it, which begins at `offset` in the file.
+        whole: ChunkBytes,
+        offset: u64,
+        range: Range<usize>,
+    },
     Gathered(Gathered),
     Zeros(usize),
     Inline(Arc<File>, Range<usize>),
@@ -42,7 +54,7 @@ impl ReadBytes {
     /// How many bytes there are.
     pub fn len(&self) -> usize {
         match &self.0 {
-            Bytes::Chunk(bytes) => bytes.len(),
+            Bytes::Chunk { range, .. } => range.len(),
             Bytes::Gathered(bytes) => bytes.len(),
             Bytes::Zeros(length) => *length,
             Bytes::Inline(_, range) => range.len(),
@@ -57,13 +69,28 @@ impl ReadBytes {
     /// All of them, side by side. None for more zeros than the largest read that the kernel makes.
     pub fn contiguous(&self) -> Option<&[u8]> {
         match &self.0 {
-            Bytes::Chunk(bytes) => Some(bytes),
+            Bytes::Chunk { whole, range, .. } => whole.get(range.clone()),
             Bytes::Gathered(bytes) => Some(bytes),
             Bytes::Zeros(length) => ZEROS.get(..*length),
             Bytes::Inline(file, range) => match &file.content {
                 FileContent::Inline(bytes) => bytes.get(range.clone()),
                 _ => None,
             },
+        }
+    }
+
+    /// The chunk that they are a part of, if they are a part of one, and it was opened for them and not before.
+    pub fn just_opened(&self) -> Option<WholeChunk> {
+        match &self.0 {
+            Bytes::Chunk {
+                whole,
+                offset,
+                range,
+            } if whole.is_new() && range.len() < whole.len() => Some(WholeChunk {
+                offset: *offset,
+                bytes: whole.clone(),
+            }),
+            _ => None,
         }
     }
 
@@ -172,7 +199,7 @@ impl File {
                 parts
             }
         };
-        fetch_parts(fetcher, parts, range.end - range.start)
+        fetch_parts(fetcher, parts, range)
     }
 
     /// The first place at or after `offset` that is what is looked for. None if `offset` is at or behind the file's
@@ -223,19 +250,21 @@ impl File {
     }
 }
 
-/// The bytes of parts, which are `length` in all. A read is whole or an error: a short one in the middle of a file would
+/// The bytes of parts, which make up `range` of a file. A read is whole or an error: a short one in the middle of a file would
 /// read as zeros.
-fn fetch_parts(fetcher: &Fetcher, parts: Vec<Part>, length: u64) -> Result<Bytes> {
+fn fetch_parts(fetcher: &Fetcher, parts: Vec<Part>, range: Range<u64>) -> Result<Bytes> {
+    let length = range.end - range.start;
     if parts.iter().map(Part::length).sum::<u64>() != length {
         return Err(Error::corrupt("its content", "it does not cover the file"));
     }
     match &parts[..] {
         [] => Ok(Bytes::Zeros(0)),
         [Part::Zeros(_)] => Ok(Bytes::Zeros(length as usize)),
-        [Part::Chunk(place, range)] => {
-            let chunk = fetcher.chunk(place)?;
-            Ok(Bytes::Chunk(chunk.slice(range.clone())))
-        }
+        [Part::Chunk(place, within)] => Ok(Bytes::Chunk {
+            whole: fetcher.chunk(place)?,
+            offset: range.start - within.start as u64,
+            range: within.clone(),
+        }),
         _ => fetcher
             .gather(length as usize, |room| fill(fetcher, parts, room))
             .map(Bytes::Gathered),

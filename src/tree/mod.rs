@@ -38,7 +38,7 @@ use views::Views;
 pub use ahead::{FramePlace, SmallFile};
 pub use attributes::{Attributes, DirectoryEntry, Lifetime};
 pub use content::SeekFor;
-pub use file::ReadBytes;
+pub use file::{ReadBytes, WholeChunk};
 pub use node::NodeId;
 pub use numbers::Numbers;
 pub use views::{Changes, Owner};

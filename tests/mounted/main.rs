@@ -9,6 +9,7 @@ mod merged;
 mod near;
 mod permissions;
 mod shown;
+mod whole;
 
 #[path = "../support/machine.rs"]
 mod machine;

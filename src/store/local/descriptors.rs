@@ -2,14 +2,18 @@
 
 use std::fs::File;
 use std::io;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
 use rustix::buffer::spare_capacity;
+use rustix::fs::{Advice, fadvise};
 use rustix::io::{Errno, pread};
+
+use super::neighbourhood::Neighbourhood;
 use rustix::process::{Resource, getrlimit};
 
 /// How many files stay open. Few enough for the usual limit of 1,024 descriptors a process, many enough for the
@@ -24,6 +28,7 @@ const DESCRIPTORS_PARTS: u64 = 4;
 pub(super) struct OpenFile {
     file: File,
     pub(super) length: u64,
+    neighbourhood: Mutex<Neighbourhood>,
 }
 
 impl OpenFile {
@@ -40,7 +45,24 @@ impl OpenFile {
         }
         // The vector may have got more room than was asked for.
         bytes.truncate(length);
+        self.ask_for_neighbours(&(offset..offset + bytes.len() as u64));
         Ok(bytes)
+    }
+
+    /// Asks the system for what is likely to be read soon after `range`.
+    fn ask_for_neighbours(&self, range: &Range<u64>) {
+        let wanted = {
+            let mut neighbourhood = self
+                .neighbourhood
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            neighbourhood.note(range, self.length)
+        };
+        let Some(wanted) = wanted else { return };
+        if let Some(length) = NonZeroU64::new(wanted.end.saturating_sub(wanted.start)) {
+            // Where a file system does not know this, the next reader waits longer, and that is all.
+            let _unheard = fadvise(&self.file, wanted.start, Some(length), Advice::WillNeed);
+        }
     }
 }
 
@@ -76,6 +98,7 @@ impl Descriptors {
         let open = Arc::new(OpenFile {
             file,
             length: metadata.len(),
+            neighbourhood: Mutex::default(),
         });
         self.lock().put(name.to_owned(), Arc::clone(&open));
         Ok(open)
