@@ -661,8 +661,8 @@ fn small_files_that_changed_here_and_there_share_short_frames() {
         scene.write(&format!("small/{number:03}"), &noise(1000 + number, 8_000));
     }
     let point = scene.incremental();
-    // Twenty of 8,000 bytes each, in frames of at most 32 KiB.
-    assert_eq!(scene.frames() - before, 5);
+    // Twenty of 8,000 bytes each, in frames of at most 16 KiB.
+    assert_eq!(scene.frames() - before, 10);
     scene.assert_kept(&point);
 }
 
