@@ -30,6 +30,9 @@ class Contender:
 
     kind = ""
     stays = True  # the mount command serves the mount itself, rather than ending once it is mounted
+    has_process = True  # a process serves the mount, rather than the kernel
+    keeps_points = True  # a further backup adds to the repository, rather than writing everything anew
+    mount_log = None  # the file that the mount logs to, where its log is of use
     version_arguments = ("--version",)
 
     def __init__(self, name, binary, folder):
@@ -39,16 +42,21 @@ class Contender:
         self.repository = self.folder / "repository"
 
     def label(self):
+        """The name and the program's version, the latter once only where the name has it, too."""
         version = self.version()
-        known = not version or version in self.name
-        return self.name if known else f"{self.name} {version}"
+        named = self.name.removeprefix(self.kind).removeprefix("-")
+        return f"{self.kind if version.startswith(named) else self.name} {version}".rstrip()
 
     def version(self):
-        """The first thing in the program's answer that looks like a version, or an empty text."""
+        """The first thing in the program's answer that looks like a version, or an empty text.
+
+        A program that go builds from its sources may call itself 0.0.0, which says nothing.
+        """
         done = subprocess.run([self.binary, *self.version_arguments], capture_output=True, check=False,
                               stdin=subprocess.DEVNULL, env=self.environment())
         found = re.search(rb"\d+\.\d+(\.\d+)?(-dev)?", done.stdout + done.stderr)
-        return found.group().decode() if found else ""
+        version = found.group().decode() if found else ""
+        return "" if version.startswith("0.0.0") else version
 
     def environment(self):
         """The environment of all of the contender's commands."""
@@ -71,10 +79,6 @@ class Contender:
         """The backup into the empty repository; None for a kind that has no backup of its own."""
         raise NotImplementedError
 
-    def again_command(self, corpus):
-        """A further backup with nothing changed; None for a kind that only writes whole images."""
-        return self.backup_command(corpus)
-
     def mount_command(self, point):
         raise NotImplementedError
 
@@ -89,6 +93,10 @@ class Contender:
 class Bygone(Contender):
     kind = "bygone"
 
+    def __init__(self, name, binary, folder):
+        super().__init__(name, binary, folder)
+        self.mount_log = self.folder / "mount.log"
+
     def settings(self):
         return {"BYGONE_REPO": str(self.repository), "XDG_CACHE_HOME": str(self.folder / "cache"),
                 "XDG_STATE_HOME": str(self.folder / "state")}
@@ -97,10 +105,27 @@ class Bygone(Contender):
         return [[self.binary, "-r", self.repository, "init"]]
 
     def backup_command(self, corpus):
-        return [self.binary, "-q", "-r", self.repository, "backup", "--incremental", corpus]
+        return self.point_command(corpus, "--incremental")
+
+    def point_command(self, corpus, kind, recorded=None):
+        """A backup of the kind, recorded as another path if so asked; it prints the point as JSON."""
+        recorded = [] if recorded is None else ["--as", recorded]
+        return [self.binary, "-q", "--json", "-r", self.repository, "backup", kind, *recorded, corpus]
+
+    def back_up(self, corpus, kind, limit, recorded=None):
+        """Make a point. Returns its figures by the names of the JSON, `seconds` and `cpu` added, in seconds."""
+        done = timed(self.point_command(corpus, kind, recorded), limit, self.environment())
+        return {**json.loads(done.printed), "seconds": done.seconds, "cpu": done.cpu}
 
     def mount_command(self, point):
-        return [self.binary, "-r", self.repository, "mount", "--foreground", "--point", "latest", point]
+        return [*self.mount_all_command(point), "--point", "latest"]
+
+    def mount_all_command(self, point):
+        return [self.binary, "-v", "-r", self.repository, "mount", "--foreground", "--log-file", self.mount_log, point]
+
+    def newest_point(self):
+        """The id of the newest point: ids begin with the time."""
+        return max(path.name for path in (self.repository / "points").iterdir())
 
     def newest_manifest_bytes(self):
         return newest_manifest_bytes(self.repository / "manifests")
@@ -205,12 +230,11 @@ class Kopia(Contender):
 class Image(Contender):
     """A kind that packs the tree into one file and mounts that."""
 
+    keeps_points = False
+
     def __init__(self, name, binary, folder):
         super().__init__(name, binary, folder)
         self.repository = self.folder / "image"
-
-    def again_command(self, corpus):
-        return None
 
     def tree(self, point, corpus):
         return point
@@ -246,6 +270,7 @@ class Squashfs(Image):
     kind = "squashfs"
     version_arguments = ("-version",)
     stays = False
+    has_process = False
 
     def backup_command(self, corpus):
         return mksquashfs_command(self.binary, corpus, self.repository)

@@ -10,8 +10,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from install import apt_install, say
-from machine import Failed
+from install import apt_install
+from machine import Failed, need_space, say
 
 SOURCE = Path("/usr/src/linux-source-6.1.tar.xz")
 TREES = ["drivers/net", "fs", "kernel", "net", "Documentation"]
@@ -97,7 +97,7 @@ def default_corpus(folder):
 
 def unpack(trees, target):
     target.mkdir()
-    command = ["tar", "-xJf", SOURCE, "-C", target, "--strip-components=1", 
+    command = ["tar", "-xJf", SOURCE, "-C", target, "--strip-components=1",
                *(f"linux-source-6.1/{tree}" for tree in trees)]
     subprocess.run(command, check=True)
 

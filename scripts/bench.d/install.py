@@ -7,10 +7,10 @@ nothing outside it changes, except for Debian packages. What cannot be had is na
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 from contenders import KINDS, PROGRAMS
+from machine import say
 
 # Debian's packages. borg mounts through llfuse, which is not among its hard dependencies.
 DEBIAN = {"restic": ["restic", "fuse3"], "borg": ["borgbackup", "python3-llfuse", "fuse3"],
@@ -18,10 +18,6 @@ DEBIAN = {"restic": ["restic", "fuse3"], "borg": ["borgbackup", "python3-llfuse"
 # rustic's default features leave mounting out.
 RUSTIC = ["cargo", "install", "--locked", "rustic-rs", "--no-default-features", "--features", "mount"]
 KOPIA = ["go", "install", "github.com/kopia/kopia@latest"]
-
-
-def say(text):
-    print(text, file=sys.stderr, flush=True)
 
 
 def quiet(command, environment=None):

@@ -1,22 +1,20 @@
-"""What the benchmark asks of the machine: run and time commands, drop the page cache, mount and unmount.
+"""What the benchmark asks of the machine: run and time commands, drop the page cache, look at processes.
 
-Invariants: nothing is unmounted that `Mounts` did not mount, and every mount point lies below the benchmark's own
-work folder. Processes are signalled by the id of a child of this process, never by name.
-Not here: what a contender's commands are (contenders.py), what is measured (steps.py).
+Processes are signalled by the id of a child of this process, never by name.
+Not here: mounts (mounts.py), what a contender's commands are (contenders.py), what is measured (steps.py).
 """
 
 import os
+import resource
+import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
-# A mount that has not answered after this long counts as failed: the slowest peer needs about a second.
-READY_SECONDS_MAX = 60.0
-# Between two looks at a mount that is starting: short against the fastest (20 ms), long against the looking itself.
-READY_POLL_SECONDS = 0.002
-# How long a mount may stay busy after the last reader has gone before its process is ended.
-UNMOUNT_SECONDS_MAX = 15.0
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 class Failed(Exception):
@@ -27,10 +25,39 @@ class TooSlow(Failed):
     """A step took longer than the limit that the user set."""
 
 
+class Done(NamedTuple):
+    """A command that ended well: seconds it took, what it printed, and CPU seconds of it and its children."""
+
+    seconds: float
+    printed: str
+    cpu: float
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
 def drop_caches():
-    """Write dirty pages out and empty the kernel's page, dentry and inode caches."""
+    """Write dirty pages out, so that nobody pays for another's writes, and empty the page, dentry and inode caches."""
     os.sync()
     Path("/proc/sys/vm/drop_caches").write_text("3")
+
+
+def cache_drops():
+    """How often anybody has had the page cache dropped since the machine began."""
+    lines = Path("/proc/vmstat").read_text().splitlines()
+    return next((int(line.split()[1]) for line in lines if line.startswith("drop_pagecache ")), 0)
+
+
+def need_space(folder, wanted, files, purpose):
+    """Raise Failed where the disk of `folder` has less than `wanted` bytes or so many new files free."""
+    free = shutil.disk_usage(folder).free
+    if free < wanted:
+        raise Failed(f"{purpose} needs {wanted / 1e9:.1f} GB in {folder}, where {free / 1e9:.1f} GB are free: "
+                     f"{(wanted - free) / 1e9:.1f} GB are missing; --work names another disk")
+    inodes = os.statvfs(folder).f_favail
+    if 0 < inodes < files:
+        raise Failed(f"{purpose} needs {files:,} more files in {folder}, which has room for {inodes:,}")
 
 
 def last_lines(text, count=5):
@@ -49,15 +76,21 @@ def end_group(process):
             continue
 
 
-def timed(command, limit, environment=None, directory=None):
-    """Run `command`; return its seconds and what it printed. `limit` is in seconds.
+def children_cpu_seconds():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
-    Raises TooSlow past the limit, Failed for an exit status other than 0.
+
+def timed(command, limit, environment=None, statuses=(0,)):
+    """Run `command`, which is to exit with one of `statuses`; `limit` is in seconds. Returns a Done.
+
+    Raises TooSlow past the limit, Failed for another exit status.
     """
+    cpu = children_cpu_seconds()
     start = time.monotonic()
     process = subprocess.Popen(
         [str(part) for part in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, env=environment, cwd=directory, start_new_session=True)
+        stderr=subprocess.STDOUT, env=environment, start_new_session=True)
     try:
         printed, _ = process.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
@@ -66,111 +99,58 @@ def timed(command, limit, environment=None, directory=None):
         end_group(process)
     seconds = time.monotonic() - start
     printed = printed.decode(errors="replace")
-    if process.returncode != 0:
+    if process.returncode not in statuses:
         raise Failed(f"{command[0]} exited with {process.returncode}: {last_lines(printed)}")
-    return seconds, printed
+    return Done(seconds, printed, children_cpu_seconds() - cpu)
 
 
-def is_mounted(path):
-    """Whether a file system is mounted at exactly `path` (without touching it: a dead mount does not answer)."""
-    wanted = os.fsencode(path)
-    for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
-        # The kernel writes blanks in a mount point as \040; no path of ours has any.
-        if line.split(b" ")[4] == wanted:
-            return True
-    return False
+def piped(script, *words):
+    """The command that runs a pipeline of bash, failing with any part of it; `words` are its $1, $2, ..."""
+    return ["bash", "-o", "pipefail", "-c", script, "bash", *words]
 
 
-def peak_memory_bytes(pid):
-    """The largest resident size that process `pid` ever had; None where there is no such process."""
+def processes_of(session):
+    """The ids of the processes of a session, and the fields of each one's /proc/ID/stat behind its name."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text(errors="replace").rpartition(")")[2].split()
+        except OSError:
+            continue
+        if fields[3] == str(session):
+            yield int(path.parent.name), fields
+
+
+def cpu_seconds(session):
+    """CPU seconds, in user and kernel mode, that the processes of a session have used so far."""
+    return sum(int(fields[11]) + int(fields[12]) for _, fields in processes_of(session)) / TICKS_PER_SECOND
+
+
+def peak_memory_bytes(session):
+    """The sum of the largest resident sizes that the processes of a session ever had; None without a process."""
+    found = [from_status(pid, "VmHWM:") for pid, _ in processes_of(session)]
+    found = [int(value.split()[0]) * 1024 for value in found if value]
+    return sum(found) if found else None
+
+
+def from_status(pid, field):
+    """A field of /proc/ID/status as text; None where there is no such process or field."""
     try:
-        status = Path(f"/proc/{pid}/status").read_text()
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
         return None
-    for line in status.splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    return None
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(field)), None)
 
 
-class Mounts:
-    """The mounts of this run. `folder` is the work folder that all of them lie below."""
-
-    def __init__(self, folder):
-        self.folder = Path(folder).resolve()
-        assert len(self.folder.parts) > 2, "the work folder is one that the benchmark made"
-        self.live = {}
-
-    def start(self, contender, corpus):
-        """Mount `contender`'s latest backup of `corpus`. Returns a Mount, whose `ready` is in seconds."""
-        point = self.folder / "mounts" / contender.name
-        point.mkdir(parents=True, exist_ok=True)
-        log = (self.folder / f"{contender.name}.log").open("ab+")
-        start = time.monotonic()
-        process = subprocess.Popen(
-            [str(part) for part in contender.mount_command(point)], stdin=subprocess.DEVNULL, stdout=log,
-            stderr=log, env=contender.environment(), start_new_session=True)
-        mount = Mount(point, process, log)
-        self.live[point] = mount
-        try:
-            mount.tree = mount.wait(lambda: contender.tree(point, corpus), start, contender.stays)
-        except BaseException:
-            self.stop(mount)
-            raise
-        return mount
-
-    def stop(self, mount):
-        """Unmount, and see the process that served the mount end."""
-        assert self.folder in mount.point.parents, "only mounts below the work folder are unmounted"
-        deadline = time.monotonic() + UNMOUNT_SECONDS_MAX
-        while is_mounted(mount.point) and time.monotonic() < deadline:
-            subprocess.run(["umount", mount.point], capture_output=True, check=False)
-            if is_mounted(mount.point):
-                time.sleep(0.1)
-        try:
-            mount.process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            end_group(mount.process)
-        if is_mounted(mount.point):
-            subprocess.run(["umount", "--lazy", mount.point], check=False)
-        mount.log.close()
-        self.live.pop(mount.point, None)
-
-    def stop_all(self):
-        for mount in list(self.live.values()):
-            self.stop(mount)
+def catches(pid, number):
+    """Whether process `pid` handles signal `number` by itself."""
+    caught = from_status(pid, "SigCgt:")
+    return caught is not None and bool(int(caught, 16) >> (number - 1) & 1)
 
 
-class Mount:
-    """One mounted backup: where, by which process, how fast it was there, and the corpus's tree in it."""
-
-    def __init__(self, point, process, log):
-        self.point = point
-        self.process = process
-        self.log = log
-        self.ready = None
-        self.tree = None
-
-    def wait(self, find_tree, start, stays):
-        """Wait until the mount lists the corpus; `stays` says whether the command serves it or ends once mounted."""
-        while time.monotonic() - start < READY_SECONDS_MAX:
-            if is_mounted(self.point):
-                try:
-                    tree = find_tree()
-                    os.listdir(tree)
-                    self.ready = time.monotonic() - start
-                    return tree
-                except OSError:
-                    pass
-            ended = self.process.poll()
-            if ended is not None and (stays or ended != 0):
-                raise Failed(f"the mount ended with {ended}: {self.log_tail()}")
-            time.sleep(READY_POLL_SECONDS)
-        raise Failed(f"no answer from the mount after {READY_SECONDS_MAX:.0f} s: {self.log_tail()}")
-
-    def peak_memory_bytes(self):
-        return peak_memory_bytes(self.process.pid)
-
-    def log_tail(self):
-        self.log.seek(0)
-        return last_lines(self.log.read().decode(errors="replace"))
+def read_calls(pid):
+    """How often process `pid` has read from anything: each request of the kernel to a FUSE process is one such call."""
+    try:
+        lines = Path(f"/proc/{pid}/io").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) for line in lines if line.startswith("syscr:")), None)

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::arguments::{PointFilterArguments, parse_label, parse_name};
 use super::context::Context;
 use super::outcome::Outcome;
-use super::output::{counted, local_time, size, text_of};
+use super::output::{counted, local_time, of_two, size, text_of};
 use super::point_object::{PointObject, committed, point_fields};
 use crate::archive::OwnerNames;
 use crate::base::{Error, PointId, Result, Timestamp};
@@ -356,12 +356,6 @@ fn summary(report: &BackupReport) -> Vec<String> {
         });
     }
     lines
-}
-
-/// A number of things whose plural is no mere s.
-fn of_two(count: u64, one: &str, several: &str) -> String {
-    let noun = if count == 1 { one } else { several };
-    format!("{count} {noun}")
 }
 
 #[cfg(test)]

@@ -248,8 +248,13 @@ fn summarize(report: &CheckReport, context: &Context) -> Result<()> {
         return Ok(());
     }
     output.line(format_args!(
-        "Checked {} points, {} manifests with {} records, {} packs with {} chunks, {} index runs.",
-        report.points, report.runs, report.records, report.packs, report.chunks, report.index_runs
+        "Checked {}, {} with {}, {} with {}, {}.",
+        counted(report.points, "point"),
+        counted(report.runs, "manifest"),
+        counted(report.records, "record"),
+        counted(report.packs, "pack"),
+        counted(report.chunks, "chunk"),
+        counted(report.index_runs, "index run")
     ))?;
     if report.verified_chunks > 0 {
         output.line(format_args!(
@@ -262,7 +267,10 @@ fn summarize(report: &CheckReport, context: &Context) -> Result<()> {
         return output.line("No damage found.");
     }
     output.line(format_args!(
-        "Damage: {} findings in objects, {} objects missing; {} paths and {} parts of points lost.",
-        report.objects_damaged, report.objects_missing, report.paths_lost, report.parts_lost
+        "Damage: {} in objects, {} missing; {} and {} of points lost.",
+        counted(report.objects_damaged, "finding"),
+        counted(report.objects_missing, "object"),
+        counted(report.paths_lost, "path"),
+        counted(report.parts_lost, "part")
     ))
 }

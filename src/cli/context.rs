@@ -95,7 +95,7 @@ impl Context {
         filter: &PointFilterArguments,
     ) -> Result<Arc<Point>> {
         let catalogue = Catalogue::load(repository)?;
-        let spec = PointSpec::parse(text, &self.now());
+        let spec = PointSpec::parse(text, &|| self.now());
         select(&spec, &catalogue, &filter.to_filter())
     }
 

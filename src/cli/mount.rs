@@ -202,7 +202,7 @@ fn point_to_show(
     let Some(text) = &arguments.point else {
         return Ok(None);
     };
-    let spec = PointSpec::parse(text, &context.now());
+    let spec = PointSpec::parse(text, &|| context.now());
     let point = select_from(repository, &spec, &arguments.filter.to_filter())?;
     Ok(Some(point.id))
 }

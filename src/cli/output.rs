@@ -232,6 +232,12 @@ pub fn counted(count: u64, noun: &str) -> String {
     }
 }
 
+/// A number of things whose plural is no mere s.
+pub fn of_two(count: u64, one: &str, several: &str) -> String {
+    let noun = if count == 1 { one } else { several };
+    format!("{count} {noun}")
+}
+
 /// A moment as people of this machine's zone read it: `2026-11-23 04:17:19`.
 pub fn local_time(time: jiff::Timestamp) -> String {
     time.to_zoned(jiff::tz::TimeZone::system())

@@ -9,7 +9,7 @@ use super::arguments::PointFilterArguments;
 use super::context::Context;
 use super::ls::hex_unless_utf8;
 use super::outcome::Outcome;
-use super::output::{local_time, size, text_of};
+use super::output::{counted, local_time, of_two, size, text_of};
 use super::point_object::{PointObject, committed, point_fields};
 use super::points::{joined_labels, joined_paths};
 use crate::base::{PointId, Result};
@@ -165,12 +165,17 @@ fn lines(point: &Point) -> Vec<(&'static str, String)> {
         (
             "Entries",
             format!(
-                "{}: {} files, {} directories",
-                figures.entries, figures.files, figures.directories
+                "{}: {}, {}",
+                figures.entries,
+                counted(figures.files, "file"),
+                of_two(figures.directories, "directory", "directories")
             ),
         ),
         ("Size", size(figures.bytes)),
-        ("Recorded", format!("{} entries", figures.entries_recorded)),
+        (
+            "Recorded",
+            of_two(figures.entries_recorded, "entry", "entries"),
+        ),
         ("Read", size(figures.read_bytes)),
         (
             "New data",

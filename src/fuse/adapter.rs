@@ -23,6 +23,7 @@ use log::error;
 use super::ahead::Reads;
 use super::attributes::{Presenter, duration, fuse_type, placeholder};
 use super::errno::errno;
+use super::near::{Asked, Near, Serving};
 use super::options::MountOptions;
 use super::refusals::refusals;
 use crate::base::{Error, NAME_BYTES_MAX, Result};
@@ -51,16 +52,24 @@ pub(super) struct Adapter {
     presenter: Presenter,
     obeys_acls: bool,
     reads: Reads,
+    near: Near,
 }
 
 impl Adapter {
-    pub(super) fn new(tree: Arc<Tree>, reads: Reads, options: &MountOptions) -> Self {
+    pub(super) fn new(tree: Arc<Tree>, reads: Reads, near: Near, options: &MountOptions) -> Self {
         Self {
             reads,
+            near,
             presenter: Presenter::new(options, !tree.is_one_point()),
             obeys_acls: options.obeys_acls(),
             tree,
         }
+    }
+
+    /// A request begins that reads so many bytes.
+    fn serve(&self, request: &Request, bytes: u32) -> Serving<'_> {
+        let thread = request.pid();
+        self.near.serve(Asked { thread, bytes })
     }
 
     /// Lists a directory from `cookie`; `emit` takes a name, its entry and the cookie behind it, until it is full.
@@ -179,7 +188,8 @@ impl Filesystem for Adapter {
         Ok(())
     }
 
-    fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+    fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let _serving = self.serve(request, 0);
         guard("lookup", || {
             match self.tree.lookup(node(parent), name.as_bytes()) {
                 Ok(Some(attributes)) => {
@@ -204,11 +214,12 @@ impl Filesystem for Adapter {
 
     fn getattr(
         &self,
-        _request: &Request,
+        request: &Request,
         inode: INodeNo,
         _handle: Option<FileHandle>,
         reply: ReplyAttr,
     ) {
+        let _serving = self.serve(request, 0);
         guard("getattr", || match self.tree.attributes(node(inode)) {
             Ok(attributes) => reply.attr(
                 &duration(attributes.lifetime),
@@ -218,7 +229,8 @@ impl Filesystem for Adapter {
         });
     }
 
-    fn readlink(&self, _request: &Request, inode: INodeNo, reply: ReplyData) {
+    fn readlink(&self, request: &Request, inode: INodeNo, reply: ReplyData) {
+        let _serving = self.serve(request, 0);
         guard("readlink", || match self.tree.target(node(inode)) {
             Ok(target) => reply.data(&target),
             Err(error) => reply.error(failed("readlink", &error)),
@@ -227,7 +239,7 @@ impl Filesystem for Adapter {
 
     fn read(
         &self,
-        _request: &Request,
+        request: &Request,
         inode: INodeNo,
         _handle: FileHandle,
         offset: u64,
@@ -236,6 +248,7 @@ impl Filesystem for Adapter {
         _owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
+        let _serving = self.serve(request, size);
         guard("read", || {
             match self.tree.read(node(inode), offset, size) {
                 Ok(bytes) => match bytes.contiguous() {
@@ -256,12 +269,13 @@ impl Filesystem for Adapter {
 
     fn readdir(
         &self,
-        _request: &Request,
+        request: &Request,
         inode: INodeNo,
         _handle: FileHandle,
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
+        let _serving = self.serve(request, 0);
         guard("readdir", move || {
             let result = self.list(node(inode), offset, &mut |entry| {
                 let kind = fuse_type(entry.file_type);
@@ -277,12 +291,13 @@ impl Filesystem for Adapter {
 
     fn readdirplus(
         &self,
-        _request: &Request,
+        request: &Request,
         inode: INodeNo,
         _handle: FileHandle,
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
+        let _serving = self.serve(request, 0);
         guard("readdirplus", move || {
             let result = self.list(node(inode), offset, &mut |entry| {
                 let (attributes, lifetime) = self.listed(entry);
@@ -303,7 +318,8 @@ impl Filesystem for Adapter {
         });
     }
 
-    fn statfs(&self, _request: &Request, _inode: INodeNo, reply: ReplyStatfs) {
+    fn statfs(&self, request: &Request, _inode: INodeNo, reply: ReplyStatfs) {
+        let _serving = self.serve(request, 0);
         guard("statfs", || {
             let usage = self.tree.usage();
             let blocks = usage.bytes.div_ceil(u64::from(USAGE_BLOCK_BYTES));
@@ -322,12 +338,13 @@ impl Filesystem for Adapter {
 
     fn getxattr(
         &self,
-        _request: &Request,
+        request: &Request,
         inode: INodeNo,
         name: &OsStr,
         size: u32,
         reply: ReplyXattr,
     ) {
+        let _serving = self.serve(request, 0);
         guard("getxattr", || {
             match self.tree.xattr(node(inode), name.as_bytes()) {
                 Ok(Some(value)) => reply_xattr(reply, size, &value),
@@ -339,14 +356,16 @@ impl Filesystem for Adapter {
 
     /// Never ENOSYS, which would save a question for each file of a point that has none: with it `tar --xattrs` warns of
     /// every file, and `getfattr -d` fails.
-    fn listxattr(&self, _request: &Request, inode: INodeNo, size: u32, reply: ReplyXattr) {
+    fn listxattr(&self, request: &Request, inode: INodeNo, size: u32, reply: ReplyXattr) {
+        let _serving = self.serve(request, 0);
         guard("listxattr", || match self.names_of_xattrs(node(inode)) {
             Ok(list) => reply_xattr(reply, size, &list),
             Err(error) => reply.error(failed("listxattr", &error)),
         });
     }
 
-    fn access(&self, _request: &Request, inode: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
+    fn access(&self, request: &Request, inode: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
+        let _serving = self.serve(request, 0);
         guard("access", || match self.may(node(inode), mask) {
             Ok(()) => reply.ok(),
             Err(errno) => reply.error(errno),
@@ -355,13 +374,14 @@ impl Filesystem for Adapter {
 
     fn lseek(
         &self,
-        _request: &Request,
+        request: &Request,
         inode: INodeNo,
         _handle: FileHandle,
         offset: i64,
         whence: i32,
         reply: ReplyLseek,
     ) {
+        let _serving = self.serve(request, 0);
         guard("lseek", || {
             let what = match whence {
                 libc::SEEK_DATA => SeekFor::Data,

@@ -13,6 +13,7 @@ mod attach;
 mod attributes;
 mod errno;
 mod mounts;
+mod near;
 mod options;
 mod place;
 mod refusals;

@@ -21,6 +21,7 @@ use super::adapter::Adapter;
 use super::ahead::{Gate, ahead};
 use super::attach::attach;
 use super::mounts::{self, MountRecord};
+use super::near::near;
 use super::options::MountOptions;
 use crate::base::{Error, ErrorKind, Result};
 use crate::tree::Tree;
@@ -140,8 +141,12 @@ fn start(
     let pushing = device
         .try_clone()
         .map_err(|error| Error::io("share the mount's device", error))?;
+    let watched = device
+        .try_clone()
+        .map_err(|error| Error::io("share the mount's device", error))?;
     let (reads, pusher) = ahead(tree, pushing);
-    let adapter = Adapter::new(Arc::clone(tree), reads, options);
+    let (near, watch) = near(watched);
+    let adapter = Adapter::new(Arc::clone(tree), reads, near, options);
     let access = if options.allow_other {
         SessionACL::All
     } else {
@@ -154,7 +159,12 @@ fn start(
         .map_err(|error| Error::io("agree with the kernel on how to serve the mount", error))?;
     let notifier = session.notifier();
     let pushes = pusher.gate();
-    spawn("bygone-ahead", move || pusher.run())?;
+    let keeper = watch.keeper();
+    spawn("bygone-ahead", move || {
+        keeper.keep_this_thread_off();
+        pusher.run();
+    })?;
+    spawn("bygone-near", move || watch.run())?;
     let (ending, ended) = bounded(1);
     spawn("bygone-session", move || {
         // The receiver is gone only when nobody waits any more.

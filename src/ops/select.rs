@@ -39,10 +39,11 @@ enum Meaning {
 }
 
 impl PointSpec {
-    /// Reads a POINT that was typed when it was `now`, whose zone is the local one.
+    /// Reads a POINT that was typed when it was `now`, whose zone is the local one; asked only for a time, as finding
+    /// out about zones reads many small files.
     ///
     /// What cannot name any point is told by `resolve`, which knows what is near.
-    pub fn parse(text: &str, now: &Zoned) -> Self {
+    pub fn parse(text: &str, now: &dyn Fn() -> Zoned) -> Self {
         let text = text.trim();
         Self {
             text: text.to_owned(),
@@ -59,12 +60,15 @@ impl PointSpec {
     }
 }
 
-fn meaning(text: &str, now: &Zoned) -> Meaning {
+fn meaning(text: &str, now: &dyn Fn() -> Zoned) -> Meaning {
     if let Ok(id) = text.parse() {
         return Meaning::Id(id);
     }
     if let Some(random) = parse_short(text) {
-        return Meaning::Short(random, parse_moment(text, now));
+        // A date may be written with digits alone, such as 20261120.
+        let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+        let time = is_number.then(|| parse_moment(text, &now())).flatten();
+        return Meaning::Short(random, time);
     }
     if let Some(back) = parse_latest(text) {
         return Meaning::Latest(back);
@@ -76,7 +80,7 @@ fn meaning(text: &str, now: &Zoned) -> Meaning {
     {
         return Meaning::Label(key.to_owned(), value.to_owned());
     }
-    match parse_moment(text, now) {
+    match parse_moment(text, &now()) {
         Some(time) => Meaning::At(time),
         None => Meaning::Unknown,
     }
@@ -402,7 +406,7 @@ mod tests {
 
     /// Among the points, and the same in a repository of them.
     fn resolve_text(text: &str, filter: &PointFilter) -> Result<String> {
-        let spec = PointSpec::parse(text, &now());
+        let spec = PointSpec::parse(text, &now);
         let id = |point: Arc<Point>| point.id.to_string();
         let resolved = resolve(&spec, &points(), filter).map(id);
         let store = Arc::new(MemoryStore::new());
@@ -517,7 +521,7 @@ mod tests {
     fn a_short_id_of_two_points_is_refused_with_both() {
         let mut points = points();
         points.push(Arc::new(point("2026-11-24T00-00-00Z-1f3a9c2e")));
-        let spec = PointSpec::parse("1f3a9c2e", &now());
+        let spec = PointSpec::parse("1f3a9c2e", &now);
         let error = resolve(&spec, &points, &PointFilter::default()).unwrap_err();
         let message = error.to_string();
         assert!(message.contains("stands for 2 points"), "{message}");

@@ -265,19 +265,6 @@ fn delay(machine: &Machine, threads: &[String], call: &str, time: Duration) -> C
     tracer
 }
 
-/// The threads of a mount's process whose names begin so.
-fn threads(mount: &Mount, name: &str) -> Vec<String> {
-    let tasks = format!("/proc/{}/task", mount.process.as_raw_nonzero());
-    let threads = fs::read_dir(tasks).unwrap().map(|task| task.unwrap());
-    threads
-        .filter(|task| {
-            let own = fs::read_to_string(task.path().join("comm")).unwrap();
-            own.starts_with(name)
-        })
-        .map(|task| task.file_name().into_string().unwrap())
-        .collect()
-}
-
 #[test]
 fn a_signal_ends_the_process_though_a_push_waits_for_a_read_that_takes_its_time() {
     let machine = Machine::new();
@@ -291,12 +278,12 @@ fn a_signal_ends_the_process_though_a_push_waits_for_a_read_that_takes_its_time(
     // The first push is of the file of number 2, the second one, of number 3, comes when its read is under way.
     let mut pushing = delay(
         &machine,
-        &threads(&mount, "bygone-ahead"),
+        &mount.threads("bygone-ahead"),
         "writev",
         Duration::from_secs(1),
     );
     fs::read(&names[1]).unwrap();
-    let serving = threads(&mount, "fuser-");
+    let serving = mount.threads("fuser-");
     let mut reading = delay(&machine, &serving, "pread64", Duration::from_secs(60));
     let far = (0..serving.len()).map(|number| &names[names.len() - 1 - number * 100]);
     let mut readers: Vec<Child> = far

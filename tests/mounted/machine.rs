@@ -225,6 +225,19 @@ impl Mount {
         kill_process(self.process, signal).unwrap();
     }
 
+    /// The threads of its process whose names begin so.
+    pub fn threads(&self, name: &str) -> Vec<String> {
+        let tasks = format!("/proc/{}/task", self.process.as_raw_nonzero());
+        let threads = fs::read_dir(tasks).unwrap().map(|task| task.unwrap());
+        threads
+            .filter(|task| {
+                let own = fs::read_to_string(task.path().join("comm")).unwrap();
+                own.starts_with(name)
+            })
+            .map(|task| task.file_name().into_string().unwrap())
+            .collect()
+    }
+
     /// Has its process ended?
     pub fn is_gone(&self) -> bool {
         let status = fs::read_to_string(format!("/proc/{}/stat", self.process.as_raw_nonzero()));

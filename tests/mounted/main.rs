@@ -7,6 +7,7 @@ mod commands;
 mod errno;
 mod machine;
 mod merged;
+mod near;
 mod permissions;
 mod shown;
 
