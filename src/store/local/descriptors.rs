@@ -2,18 +2,24 @@
 
 use std::fs::File;
 use std::io;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
 use rustix::buffer::spare_capacity;
+use rustix::fs::{Advice, fadvise};
 use rustix::io::{Errno, pread};
 
 /// How many files stay open. Few enough for the usual limit of 1,024 descriptors a process, many enough for the
 /// runs of a long chain and the packs that one directory's files lie in.
 const OPEN_FILES_MAX: NonZeroUsize = NonZeroUsize::new(128).expect("it is not zero");
+
+/// The longest file that the system is asked to bring into its page cache whole when it is opened, in bytes. A chain of
+/// many small points has small packs and runs, which are read here and there: to read one whole takes a disk with
+/// arms about as long as to find one range in it, and other disks less than to find a dozen.
+const BROUGHT_WHOLE_BYTES_MAX: u64 = 1 << 20;
 
 /// An open file and its length, which never changes.
 #[derive(Debug)]
@@ -66,10 +72,12 @@ impl Descriptors {
         if metadata.is_dir() {
             return Err(io::ErrorKind::IsADirectory.into());
         }
-        let open = Arc::new(OpenFile {
-            file,
-            length: metadata.len(),
-        });
+        let length = metadata.len();
+        if length <= BROUGHT_WHOLE_BYTES_MAX {
+            // A hint: whoever reads waits for what it needs, with it or without.
+            let _hint = fadvise(&file, 0, NonZeroU64::new(length), Advice::WillNeed);
+        }
+        let open = Arc::new(OpenFile { file, length });
         self.lock().put(name.to_owned(), Arc::clone(&open));
         Ok(open)
     }
