@@ -13,8 +13,8 @@ use rustix::fs::{Advice, fadvise};
 use rustix::io::{Errno, pread};
 
 /// How many files stay open. Few enough for the usual limit of 1,024 descriptors a process, many enough for the
-/// runs of a long chain and the packs that one directory's files lie in.
-const OPEN_FILES_MAX: NonZeroUsize = NonZeroUsize::new(128).expect("it is not zero");
+/// runs and packs of a year of daily points, which a tree that is read in order goes through again and again.
+const OPEN_FILES_MAX: NonZeroUsize = NonZeroUsize::new(512).expect("it is not zero");
 
 /// The longest file that the system is asked to bring into its page cache whole when it is opened, in bytes. A chain of
 /// many small points has small packs and runs, which are read here and there: to read one whole takes a disk with
