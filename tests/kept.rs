@@ -650,6 +650,23 @@ fn small_files_share_frames_and_large_ones_do_not() {
 }
 
 #[test]
+fn small_files_that_changed_here_and_there_share_short_frames() {
+    let scene = Scene::new();
+    for number in 0..400 {
+        scene.write(&format!("small/{number:03}"), &noise(number, 2_000));
+    }
+    scene.full();
+    let before = scene.frames();
+    for number in (0..400).step_by(20) {
+        scene.write(&format!("small/{number:03}"), &noise(1000 + number, 8_000));
+    }
+    let point = scene.incremental();
+    // Twenty of 8,000 bytes each, in frames of at most 16 KiB.
+    assert_eq!(scene.frames() - before, 10);
+    scene.assert_kept(&point);
+}
+
+#[test]
 fn reupload_writes_all_chunks_anew_and_counts_them_apart() {
     let scene = Scene::new();
     scene.write("large", &noise(1, 500_000));

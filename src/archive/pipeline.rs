@@ -116,6 +116,8 @@ pub fn run(
             requests,
             outcomes,
             window: VecDeque::new(),
+            met_at: VecDeque::new(),
+            walked: 0,
             first: 0,
             grouped: 0,
             batch: Vec::new(),
@@ -169,6 +171,9 @@ struct Pipeline<'a, 'r> {
     requests: Sender<Vec<Visit>>,
     outcomes: Receiver<Vec<(u64, Outcome)>>,
     window: VecDeque<Waiting>,
+    /// How many steps the walk had come when it met each of those, what needed no place in the window among them.
+    met_at: VecDeque<u64>,
+    walked: u64,
     /// The number of the window's first step.
     first: u64,
     /// The number of the first step whose chunk is not grouped yet.
@@ -208,6 +213,7 @@ impl Pipeline<'_, '_> {
                 self.send_batch();
                 return Ok(false);
             };
+            self.walked += 1;
             let waiting = match step {
                 Step::Keep(seen) => {
                     self.recorder.keep(&seen);
@@ -225,6 +231,7 @@ impl Pipeline<'_, '_> {
                 step => Waiting::Ready(step),
             };
             self.window.push_back(waiting);
+            self.met_at.push_back(self.walked);
         }
         Ok(true)
     }
@@ -312,13 +319,13 @@ impl Pipeline<'_, '_> {
             self.grouped += 1;
             if let Waiting::Back(..) = waiting {
                 let back = std::mem::replace(waiting, Waiting::Taken);
-                let grouped = self.group_one(back)?;
+                let grouped = self.group_one(back, self.met_at[place])?;
                 self.window[place] = grouped;
             }
         }
     }
 
-    fn group_one(&mut self, back: Waiting) -> Result<Waiting> {
+    fn group_one(&mut self, back: Waiting, met_at: u64) -> Result<Waiting> {
         let Waiting::Back(file, outcome) = back else {
             return Ok(back);
         };
@@ -333,9 +340,8 @@ impl Pipeline<'_, '_> {
             outcome => return Ok(Waiting::Back(file, outcome)),
         };
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        let placing = self
-            .small
-            .place(id, &bytes, observation.status.uid, self.grouped)?;
+        let owner = observation.status.uid;
+        let placing = self.small.place(id, &bytes, owner, met_at)?;
         Ok(Waiting::Grouped {
             file,
             observation,
@@ -358,7 +364,8 @@ impl Pipeline<'_, '_> {
                 self.window.push_front(waiting);
                 break;
             }
-            self.record_one(waiting)?;
+            let met_at = self.met_at.pop_front().unwrap_or(self.walked);
+            self.record_one(waiting, met_at)?;
             self.first += 1;
             while let Some((_, last)) = self.held_directories.front()
                 && *last < self.first
@@ -370,11 +377,11 @@ impl Pipeline<'_, '_> {
         Ok(has_recorded)
     }
 
-    fn record_one(&mut self, waiting: Waiting) -> Result<()> {
+    fn record_one(&mut self, waiting: Waiting, met_at: u64) -> Result<()> {
         match waiting {
             Waiting::Visited(_) | Waiting::Taken => Ok(()),
-            Waiting::Ready(step) => self.record_step(step),
-            Waiting::Linked(file) => self.record_linked(file),
+            Waiting::Ready(step) => self.record_step(step, met_at),
+            Waiting::Linked(file) => self.record_linked(file, met_at),
             Waiting::Back(file, outcome) => self.record_outcome(*file, outcome),
             Waiting::Grouped {
                 file,
@@ -391,7 +398,7 @@ impl Pipeline<'_, '_> {
         }
     }
 
-    fn record_step(&mut self, step: Step<Place>) -> Result<()> {
+    fn record_step(&mut self, step: Step<Place>, met_at: u64) -> Result<()> {
         match step {
             Step::Keep(seen) => {
                 self.recorder.keep(&seen);
@@ -413,12 +420,12 @@ impl Pipeline<'_, '_> {
                 message,
                 is_partial,
             } => self.recorder.warn(&key, &message, is_partial),
-            Step::Observe(file) => self.record_linked(file),
+            Step::Observe(file) => self.record_linked(file, met_at),
         }
     }
 
     /// Records one more link of a file, which is read after all if the link that was to be read could not be.
-    fn record_linked(&mut self, file: Box<Observe<Place>>) -> Result<()> {
+    fn record_linked(&mut self, file: Box<Observe<Place>>, met_at: u64) -> Result<()> {
         if self.recorder.linked(&file)? {
             return Ok(());
         }
@@ -429,9 +436,8 @@ impl Pipeline<'_, '_> {
                 id,
                 bytes,
             } => {
-                let placing = self
-                    .small
-                    .place(id, &bytes, observation.status.uid, self.grouped)?;
+                let owner = observation.status.uid;
+                let placing = self.small.place(id, &bytes, owner, met_at)?;
                 let place = self.small.wait(&id, &placing)?;
                 observation.content = Content::Extents(vec![Extent::Chunk(place)]);
                 Outcome::Observed(observation)
@@ -460,7 +466,11 @@ impl Pipeline<'_, '_> {
     /// Waits until something moves the window's first step on.
     fn wait_for_first(&mut self) -> Result<()> {
         self.send_batch();
-        if let Some(Waiting::Grouped { placing, id, .. }) = self.window.front() {
+        // Files that a worker still has may join the open group: slow reading must not make short frames.
+        let has_more_to_group = self.grouped < self.first + self.window.len() as u64;
+        if let Some(Waiting::Grouped { placing, id, .. }) = self.window.front()
+            && !(has_more_to_group && self.small.is_open(id))
+        {
             return self.small.wait(id, placing).map(drop);
         }
         match self.outcomes.recv_timeout(PATIENCE) {

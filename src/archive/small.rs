@@ -52,12 +52,17 @@ impl<'a> SmallChunks<'a> {
         Ok(Placing::Soon(place))
     }
 
+    /// Is a chunk in the group that is open?
+    pub fn is_open(&self, id: &ChunkId) -> bool {
+        self.open.contains_key(id)
+    }
+
     /// The place of a chunk, once it has one; completes the group for it if need be.
     ///
     /// # Errors
     /// Those of the store.
     pub fn wait(&mut self, id: &ChunkId, placing: &Placing) -> Result<ChunkPlace> {
-        if self.open.contains_key(id) {
+        if self.is_open(id) {
             self.open.clear();
             if let Some(group) = self.grouping.finish() {
                 self.frames.place_group(group)?;

@@ -38,6 +38,10 @@ itself is never backed up.
 
 With --full, a latest point that is damaged is a warning, too, and is done without.
 
+A chain of incremental points may be of any length: now and then a backup merges the manifests of those before it, so \
+that a point stands on at most 24 of them, and is read about as fast as a full one. No point, old or new, shows \
+anything else for it.
+
 JSON: an object of
 ", point_fields!(), "
 With --dry-run: dry_run (true), kind, parent, set, and the figures of these."))]

@@ -18,6 +18,9 @@ use super::read_ahead::{Neighbourhoods, ReadAhead, Window};
 /// each comes when it is needed.
 const HEAD_BYTES_MAX: u64 = 2 << 20;
 
+/// Sealed bytes of filters that are fetched with the head: those of some 50,000 entries. Longer ones come part by part.
+const FILTERS_BYTES_MAX: u64 = 256 << 10;
+
 /// The pieces of one run, by their places in its footer.
 pub(super) struct Pieces {
     fetcher: Arc<Fetcher>,
@@ -173,6 +176,7 @@ impl Pieces {
             return Ok(false);
         };
         let FilterPart { at, .. } = &parts[number];
+        self.fetch_head();
         let plain = self.plain(SealedKind::RunFilter, filter as u8, number as u64, at)?;
         filter_contains(&plain, hash)
             .map_err(|error| error.context(format_args!("run {}", self.run)))
@@ -228,7 +232,7 @@ impl Pieces {
         )
     }
 
-    /// What all lookups begin with, in one request when the first of it is asked for.
+    /// What all lookups begin with, in one request when the first of it is asked for: a chain has many small runs.
     fn fetch_head(&self) {
         if self.head_was_asked.load(Ordering::Relaxed)
             || !may_wait()
@@ -248,21 +252,34 @@ impl Pieces {
                 )
             })
         };
-        let places: Vec<Place> = ids
-            .into_iter()
-            .chain(index(Sequence::Directories))
-            .chain(index(Sequence::Files))
-            .filter_map(|(kind, part_of, number, at)| match *at {
-                PieceAt::Inline(_) => None,
-                PieceAt::Apart { offset, length } => {
-                    Some(self.place(kind, part_of, number, offset, length))
-                }
-            })
-            .collect();
-        let bytes: u64 = places.iter().map(|place| u64::from(place.length)).sum();
-        if places.len() > 1 && bytes <= HEAD_BYTES_MAX {
+        let place_of = |(kind, part_of, number, at): (SealedKind, u8, u64, &PieceAt)| match *at {
+            PieceAt::Inline(_) => None,
+            PieceAt::Apart { offset, length } => {
+                Some(self.place(kind, part_of, number, offset, length))
+            }
+        };
+        let bytes_of = |places: &[Place]| -> u64 {
+            let lengths = places.iter().map(|place| u64::from(place.length));
+            lengths.sum()
+        };
+        let mut places: Vec<Place> = self.filter_parts().filter_map(place_of).collect();
+        if bytes_of(&places) > FILTERS_BYTES_MAX {
+            places.clear();
+        }
+        let index = index(Sequence::Directories).chain(index(Sequence::Files));
+        places.extend(ids.into_iter().chain(index).filter_map(place_of));
+        if places.len() > 1 && bytes_of(&places) <= HEAD_BYTES_MAX {
             self.bring(&places);
         }
+    }
+
+    fn filter_parts(&self) -> impl Iterator<Item = (SealedKind, u8, u64, &PieceAt)> {
+        Filter::ALL.into_iter().flat_map(|filter| {
+            let parts = self.footer.filter(filter).unwrap_or_default();
+            (0..)
+                .zip(parts)
+                .map(move |(number, part)| (SealedKind::RunFilter, filter as u8, number, &part.at))
+        })
     }
 
     /// Into memory, if it works; whoever needs a piece asks for it again, and hears what is wrong with it.

@@ -9,7 +9,8 @@
 //! **Policy.** Counted from the newest, as many runs are merged as there are until the last one that is no longer, in
 //! bytes, than all those before it together, if that is at least `MERGED_MIN`. Behind the merged run, every run is then
 //! longer than all newer ones together, so that there are about as many as the chain's length has binary digits: 365
-//! equal backups stand on ten at most, and `RUNS_MAX` is a bound for the strangest of sizes only.
+//! equal backups stand on a dozen at most (and of 1% of a tree each, at random, on eight), and `RUNS_MAX` is a bound for
+//! the strangest of sizes only.
 //!
 //! **Cost.** Whatever is copied goes into a run at least twice as long as the one it was in, as long as the runs do not
 //! record the same keys; where they do, versions that nobody sees are dropped instead. So each record is copied about
@@ -18,8 +19,8 @@
 //! **The base** (the run of the chain's full point, usually by far the longest) is merged by the same rule: not before
 //! the newer runs together are as long. Until then copying it would cost more than all that the chain has recorded
 //! since it was last written; from then on it pays, because every listing reads the base's dead records too, because
-//! tombstones can go once nothing older is left, and because without it the newer runs could only grow together.
-//! Between two merges with the base a chain thus has at most twice the bytes of a full, plus the tiers above.
+//! and because tombstones can go once nothing older is left. So a chain has twice the bytes of its base at most, but
+//! for the runs of the last few backups.
 
 use std::sync::Arc;
 

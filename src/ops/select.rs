@@ -149,9 +149,12 @@ fn find_from(
     meaning: &Meaning,
     filter: &PointFilter,
 ) -> Result<Option<Point>> {
-    let mut ids = point_ids(repository)?;
+    let mut ids = match meaning {
+        Meaning::Id(wanted) => vec![*wanted],
+        _ => point_ids(repository)?,
+    };
     ids.retain(|id| match meaning {
-        Meaning::Id(wanted) => id == wanted,
+        Meaning::Id(_) => true,
         Meaning::Short(random, _) => id.random == *random,
         Meaning::At(time) => id.time().seconds <= floor_seconds(*time),
         Meaning::Latest(_) | Meaning::Label(..) => true,

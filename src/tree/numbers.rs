@@ -5,7 +5,7 @@
 //! run or point costs a transaction. A database that is damaged is set aside and begun anew with a warning: what is
 //! lost is the sameness of inode numbers with earlier mounts, never content.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -166,9 +166,11 @@ impl Numbers {
         value: impl Fn(&Id) -> Value,
     ) -> Result<Vec<(Id, u32)>> {
         let unknown: Vec<Id> = {
+            // Points that share runs name each of them again.
             let known = read(known);
+            let mut met = HashSet::new();
             ids.iter()
-                .filter(|id| !known.number_of.contains_key(id))
+                .filter(|id| !known.number_of.contains_key(id) && met.insert(**id))
                 .copied()
                 .collect()
         };
@@ -176,31 +178,56 @@ impl Numbers {
             return Ok(Vec::new());
         }
         let mut database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
+        // A chain names hundreds of runs, and most mounts have been asked about them before: only what no mount
+        // knows is worth a transaction that others wait for.
+        let (mut added, new) = kept(&database, &unknown, number_max, table, &value)?;
+        if new.is_empty() {
+            return Ok(added);
+        }
         let transaction = database
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(failed)?;
-        let mut added = Vec::with_capacity(unknown.len());
         {
             let mut insert = transaction
                 .prepare(&format!(
                     "INSERT INTO {table} (id) VALUES (?1) ON CONFLICT DO NOTHING"
                 ))
                 .map_err(failed)?;
-            let mut select = transaction
-                .prepare(&format!("SELECT number FROM {table} WHERE id = ?1"))
-                .map_err(failed)?;
-            for id in unknown {
-                let value = value(&id);
-                insert.execute([&value]).map_err(failed)?;
-                let number: i64 = select
-                    .query_row([&value], |row| row.get(0))
-                    .map_err(failed)?;
-                added.push((id, in_bounds(number, number_max, table)?));
+            for id in &new {
+                insert.execute([value(id)]).map_err(failed)?;
             }
         }
+        let (inserted, _) = kept(&transaction, &new, number_max, table, &value)?;
+        added.extend(inserted);
         transaction.commit().map_err(failed)?;
         Ok(added)
     }
+}
+
+/// The numbers of those that the database has, and those that it has not.
+fn kept<Id: Copy, Value: rusqlite::ToSql>(
+    database: &Connection,
+    ids: &[Id],
+    number_max: u32,
+    table: &str,
+    value: impl Fn(&Id) -> Value,
+) -> Result<(Vec<(Id, u32)>, Vec<Id>)> {
+    let mut select = database
+        .prepare(&format!("SELECT number FROM {table} WHERE id = ?1"))
+        .map_err(failed)?;
+    let mut numbered = Vec::with_capacity(ids.len());
+    let mut new = Vec::new();
+    for id in ids {
+        let number: Option<i64> = select
+            .query_row([value(id)], |row| row.get(0))
+            .optional()
+            .map_err(failed)?;
+        match number {
+            Some(number) => numbered.push((*id, in_bounds(number, number_max, table)?)),
+            None => new.push(*id),
+        }
+    }
+    Ok((numbered, new))
 }
 
 impl<Id: Copy + Eq + std::hash::Hash> Known<Id> {

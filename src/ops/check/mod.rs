@@ -14,6 +14,7 @@ mod data;
 mod index;
 mod leases;
 mod locations;
+mod origins;
 mod packs;
 mod points;
 mod records;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Check;
 use super::costs::{Costs, Lost};
 use super::locations::Locations;
+use super::origins::OriginsProbe;
 use super::run_object::{FoundBlock, RunObject};
 use crate::base::{ByteReader, Error, Key, Result, Row};
 use crate::format::run::{Block, Counts, Filter, filter_contains, filter_hash};
@@ -23,6 +24,8 @@ pub(super) struct RecordsCheck<'a> {
     is_whole: bool,
     keys: FilterProbe,
     parents: FilterProbe,
+    /// Asked about files, as long as the origin map can be read.
+    origins: Option<OriginsProbe>,
 }
 
 impl<'a> RecordsCheck<'a> {
@@ -31,6 +34,7 @@ impl<'a> RecordsCheck<'a> {
         object: &'a RunObject<'a>,
         section: Section,
         tables: &'a Tables,
+        origins: Option<OriginsProbe>,
     ) -> Self {
         Self {
             check,
@@ -42,7 +46,13 @@ impl<'a> RecordsCheck<'a> {
             is_whole: true,
             keys: FilterProbe::new(Filter::of_keys(section)),
             parents: FilterProbe::new(Filter::of_parents(section)),
+            origins,
         }
+    }
+
+    /// What leads to records by their origins, when all were checked.
+    pub(super) fn into_origins(self) -> Option<OriginsProbe> {
+        self.origins
     }
 
     /// Could all of it be read?
@@ -94,6 +104,7 @@ impl<'a> RecordsCheck<'a> {
             match self.read_record(cursor.key(), cursor.body()) {
                 Ok((key, record)) => {
                     self.count(&record, counts);
+                    self.check_origins(&found.place, row, &record)?;
                     self.check_content(key, row, &record, locations, costs)?;
                 }
                 Err(error) => {
@@ -153,6 +164,16 @@ impl<'a> RecordsCheck<'a> {
                 counts.linked += u64::from(!is_directory && entry.metadata.links > 1);
                 counts.with_xattrs += u64::from(!entry.metadata.xattrs.is_empty());
             }
+        }
+    }
+
+    fn check_origins(&mut self, place: &str, row: Row, record: &Record) -> Result<()> {
+        let (Record::Entry(entry), Some(origins)) = (record, &mut self.origins) else {
+            return Ok(());
+        };
+        match origins.problem(row, entry) {
+            Some(problem) => self.damaged(place, &problem),
+            None => Ok(()),
         }
     }
 

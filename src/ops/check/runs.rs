@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Check;
 use super::costs::Costs;
 use super::locations::Locations;
+use super::origins::{OriginsProbe, knows_origins};
 use super::records::RecordsCheck;
 use super::run_object::RunObject;
 use crate::base::{ByteReader, Error, ErrorKind, Event, PackId, Result, RunId};
@@ -34,6 +35,7 @@ pub(super) fn check_all<'a>(
         RunCheck {
             check,
             object: &object,
+            points,
             costs: &mut costs,
         }
         .all(&mut locations)?;
@@ -147,6 +149,8 @@ fn check_references(
 struct RunCheck<'a, 'b> {
     check: &'a Check<'a>,
     object: &'b RunObject<'a>,
+    /// Those that stand on it.
+    points: &'b [Arc<Point>],
     costs: &'b mut Costs<'a>,
 }
 
@@ -155,14 +159,34 @@ impl RunCheck<'_, '_> {
         self.bytes()?;
         self.owners()?;
         self.filters()?;
-        self.origins()?;
+        let origins_are_whole = self.origins()?;
         self.warnings()?;
         let Some(tables) = self.tables()? else {
             return self
                 .costs
                 .lose_part("all that it records: its table of ids cannot be read");
         };
-        self.records(&tables, locations)
+        self.check_known_origins(&tables)?;
+        let first = references(self.object.id, self.points).next();
+        let origins = first
+            .filter(|_| origins_are_whole)
+            .and_then(|(_, reference)| OriginsProbe::open(self.check, reference));
+        self.records(&tables, origins, locations)
+    }
+
+    fn check_known_origins(&self, tables: &Tables) -> Result<()> {
+        for (point, reference) in references(self.object.id, self.points) {
+            if !knows_origins(reference, tables) {
+                self.check.reporter.damaged(
+                    &point_name(&point.id),
+                    format!(
+                        "it names other runs than those whose rows {} holds",
+                        self.object.name
+                    ),
+                )?;
+            }
+        }
+        Ok(())
     }
 
     fn damaged(&self, problem: impl Into<String>) -> Result<()> {
@@ -259,17 +283,17 @@ impl RunCheck<'_, '_> {
         Ok(())
     }
 
-    fn origins(&mut self) -> Result<()> {
+    /// Tells whether all of the origin map can be read.
+    fn origins(&mut self) -> Result<bool> {
         let rows = self.object.footer.sequence(Sequence::Files).rows;
         let is_whole = self.sequence(Sequence::Origins, |body| {
             decode_origin_row(body, rows).map(drop)
         })?;
-        match is_whole {
-            true => Ok(()),
-            false => self
-                .costs
-                .lose_part("what is found by origins that cannot be read"),
+        if !is_whole {
+            self.costs
+                .lose_part("what is found by origins that cannot be read")?;
         }
+        Ok(is_whole)
     }
 
     fn warnings(&mut self) -> Result<()> {
@@ -305,11 +329,18 @@ impl RunCheck<'_, '_> {
     }
 
     /// Checks both sections, record by record.
-    fn records(&mut self, tables: &Tables, locations: &mut Locations<'_, '_>) -> Result<()> {
+    fn records(
+        &mut self,
+        tables: &Tables,
+        mut origins: Option<OriginsProbe>,
+        locations: &mut Locations<'_, '_>,
+    ) -> Result<()> {
         let mut counts = Counts::default();
         let mut is_whole = true;
         for section in [Section::Directories, Section::Files] {
-            let mut records = RecordsCheck::new(self.check, self.object, section, tables);
+            // The map has files only, which come last.
+            let probe = origins.take_if(|_| section == Section::Files);
+            let mut records = RecordsCheck::new(self.check, self.object, section, tables, probe);
             self.object
                 .each_block(section.into(), |found| match &found.block {
                     Ok(block) => {
@@ -318,6 +349,12 @@ impl RunCheck<'_, '_> {
                     Err(_) => records.skip_block(found, self.costs),
                 })?;
             is_whole &= records.is_whole();
+            origins = records.into_origins().or(origins);
+        }
+        let entries = self.object.footer.sequence(Sequence::Origins).rows;
+        let problem = origins.and_then(|origins| origins.problem_in_all(entries));
+        if let Some(problem) = problem.filter(|_| is_whole) {
+            self.damaged(problem)?;
         }
         self.check
             .reporter

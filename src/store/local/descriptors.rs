@@ -12,16 +12,21 @@ use lru::LruCache;
 use rustix::buffer::spare_capacity;
 use rustix::fs::{Advice, fadvise};
 use rustix::io::{Errno, pread};
-
-use super::neighbourhood::Neighbourhood;
 use rustix::process::{Resource, getrlimit};
 
-/// How many files stay open. Few enough for the usual limit of 1,024 descriptors a process, many enough for the
-/// runs of a long chain and the packs that one directory's files lie in.
-const OPEN_FILES_MAX: NonZeroUsize = NonZeroUsize::new(128).expect("it is not zero");
+use super::neighbourhood::Neighbourhood;
 
-/// Where the process may have fewer descriptors than that takes, files that stay open take this part of them.
-const DESCRIPTORS_PARTS: u64 = 4;
+/// How many files stay open. Few enough for the usual limit of 1,024 descriptors a process, many enough for the
+/// runs and packs of a year of daily points, which a tree that is read in order goes through again and again.
+const OPEN_FILES_MAX: NonZeroUsize = NonZeroUsize::new(512).expect("it is not zero");
+
+/// The longest file that the system is asked to bring into its page cache whole when it is opened, in bytes. A chain of
+/// many small points has small packs and runs, which are read here and there: to read one whole takes a disk with
+/// arms about as long as to find one range in it, and other disks less than to find a dozen.
+const BROUGHT_WHOLE_BYTES_MAX: u64 = 1 << 20;
+
+/// Files that stay open take one descriptor in so many that the process may have: of the usual 1,024, all of the above.
+const DESCRIPTORS_PARTS: u64 = 2;
 
 /// An open file and its length, which never changes.
 #[derive(Debug)]
@@ -95,9 +100,14 @@ impl Descriptors {
         if metadata.is_dir() {
             return Err(io::ErrorKind::IsADirectory.into());
         }
+        let length = metadata.len();
+        if length <= BROUGHT_WHOLE_BYTES_MAX {
+            // A hint: whoever reads waits for what it needs, with it or without.
+            let _hint = fadvise(&file, 0, NonZeroU64::new(length), Advice::WillNeed);
+        }
         let open = Arc::new(OpenFile {
             file,
-            length: metadata.len(),
+            length,
             neighbourhood: Mutex::default(),
         });
         self.lock().put(name.to_owned(), Arc::clone(&open));
