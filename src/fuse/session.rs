@@ -92,6 +92,8 @@ impl MountedTree {
     /// # Errors
     /// Failed, if serving ended by itself.
     pub fn serve(mut self, orders: &Receiver<Order>) -> Result<()> {
+        // Not before: the first line of a log looks the local zone up, in all folders of /usr/share/zoneinfo.
+        info!("{} is mounted", self.record.place.display());
         let result = loop {
             select! {
                 recv(self.ended) -> result => break self.finish(result.ok()),
@@ -234,7 +236,6 @@ fn start(
     })?;
     set_read_ahead(&record.device);
     announce(&record.device);
-    info!("{} is mounted", record.place.display());
     Ok(MountedTree {
         record: record.clone(),
         ended,
