@@ -180,9 +180,9 @@ impl Numbers {
         let mut database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
         // A chain names hundreds of runs, and most mounts have been asked about them before: only what no mount
         // knows is worth a transaction that others wait for.
-        let (mut added, new) = kept(&database, &unknown, number_max, table, &value)?;
+        let Kept { mut numbered, new } = kept(&database, &unknown, number_max, table, &value)?;
         if new.is_empty() {
-            return Ok(added);
+            return Ok(numbered);
         }
         let transaction = database
             .transaction_with_behavior(TransactionBehavior::Immediate)
@@ -197,21 +197,27 @@ impl Numbers {
                 insert.execute([value(id)]).map_err(failed)?;
             }
         }
-        let (inserted, _) = kept(&transaction, &new, number_max, table, &value)?;
-        added.extend(inserted);
+        let inserted = kept(&transaction, &new, number_max, table, &value)?;
+        numbered.extend(inserted.numbered);
         transaction.commit().map_err(failed)?;
-        Ok(added)
+        Ok(numbered)
     }
 }
 
-/// The numbers of those that the database has, and those that it has not.
+/// Ids with the numbers that the database has for them, and those that it has not.
+struct Kept<Id> {
+    numbered: Vec<(Id, u32)>,
+    new: Vec<Id>,
+}
+
+/// What the database has of these.
 fn kept<Id: Copy, Value: rusqlite::ToSql>(
     database: &Connection,
     ids: &[Id],
     number_max: u32,
     table: &str,
     value: impl Fn(&Id) -> Value,
-) -> Result<(Vec<(Id, u32)>, Vec<Id>)> {
+) -> Result<Kept<Id>> {
     let mut select = database
         .prepare(&format!("SELECT number FROM {table} WHERE id = ?1"))
         .map_err(failed)?;
@@ -227,7 +233,7 @@ fn kept<Id: Copy, Value: rusqlite::ToSql>(
             None => new.push(*id),
         }
     }
-    Ok((numbered, new))
+    Ok(Kept { numbered, new })
 }
 
 impl<Id: Copy + Eq + std::hash::Hash> Known<Id> {
