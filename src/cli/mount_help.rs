@@ -20,6 +20,9 @@ Tuning: what each option costs and gains
   --no-permissions     Gains: that question is spared. Costs: each access(2), as of test -r, is a request.
   --owner, -o noexec, --foreground, --log-file, -v
                        Nothing either way; -vv and -vvv are for finding faults, and slow.
+  Mounted by root      Gains: the kernel reads large files ahead by 1 MiB rather than 128 KiB, and whoever asks one small
+                       thing after another is served on its own processor, as waking another one takes longer than the
+                       answer: find and cp -a take a third less. Costs: a page of a mapped file brings its neighbours.
 
 Waiting: what takes time, and what does not
   What is in memory is served at once, however long the repository takes to answer, by as many threads as there are
