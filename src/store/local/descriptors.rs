@@ -71,6 +71,12 @@ impl OpenFile {
     }
 }
 
+/// Has this process, or the whole system, as many files open as it may?
+fn is_lack_of_descriptors(error: &io::Error) -> bool {
+    let lacks = [Errno::MFILE, Errno::NFILE].map(|errno| Some(errno.raw_os_error()));
+    lacks.contains(&error.raw_os_error())
+}
+
 /// The files that were read last, by object name.
 #[derive(Debug)]
 pub(super) struct Descriptors {
@@ -93,9 +99,16 @@ impl Descriptors {
         self.lock().get(name).cloned()
     }
 
-    /// Opens the file of the object `name`, which lies at `path`.
+    /// Opens the file of the object `name`, which lies at `path`. If there is no descriptor left for it, those that were
+    /// only kept for later give theirs back.
     pub(super) fn open(&self, name: &str, path: &Path) -> io::Result<Arc<OpenFile>> {
-        let file = File::open(path)?;
+        let file = match File::open(path) {
+            Err(error) if is_lack_of_descriptors(&error) => {
+                self.lock().clear();
+                File::open(path)?
+            }
+            result => result?,
+        };
         let metadata = file.metadata()?;
         if metadata.is_dir() {
             return Err(io::ErrorKind::IsADirectory.into());
