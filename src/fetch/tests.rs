@@ -218,7 +218,7 @@ fn a_large_chunk_that_is_read_whole_is_checked_and_read_from_elsewhere() {
     let mut bytes = bench.memory.get(&name).unwrap();
     bytes[first.hint.frame_offset as usize + 1000] ^= 1;
     bench.memory.damage(&name, &bytes);
-    assert_eq!(bench.read_whole(&[first]).unwrap(), [plain.clone()]);
+    assert!(bench.read_whole(&[first]).unwrap()[0] == plain);
     let lie = ChunkPlace {
         id: bench.fetcher.repository().seal().chunk_id(b"another"),
         ..second
