@@ -1,5 +1,5 @@
-//! Memory for plain bytes that is used again. To get half a megabyte from the system, zeroed page by page, costs a
-//! third of what it costs to decompress into it; and what was used last still lies in the processor's cache.
+//! Memory for plain bytes that is used again: to get half a megabyte from the system, zeroed page by page, costs a good
+//! part of what it costs to decompress into it, and what was used last still lies in the processor's cache.
 //!
 //! Invariant: what waits to be used again never exceeds `FREE_BYTES_MAX`. Buffers hold what they held before: whoever
 //! takes one fills it.

@@ -37,6 +37,13 @@ fuzz_target!(|data: &[u8]| {
     if open(&sealed).is_ok() {
         assert_eq!(sealed, VALID, "other bytes pass the seal");
     }
+    // A frame is opened whatever its tag: for exactly as many bytes as it promises, or not at all.
+    within(BASE_BYTES + PLAIN_BYTES_MAX, || {
+        if let Ok(frame) = seal.frame(SealedKind::Data, &sealed, PLAIN_BYTES_MAX) {
+            let mut plain = vec![0; frame.plain_length()];
+            let _opened = frame.open_into(&mut plain);
+        }
+    });
     let valid = &VALID[..VALID.len() - TAG_BYTES];
     let mut forged = near(valid, data);
     forged.extend_from_slice(&tag(&repository, b"a place", &forged));
