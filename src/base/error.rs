@@ -37,6 +37,8 @@ pub enum ErrorKind {
     Full,
     /// A signal asked for an end.
     Interrupted,
+    /// The store would have to be waited for, by a thread that may not: another one asks again. Nobody is ever told.
+    WouldWait,
 }
 
 /// A failure: its kind, a message for a person, and what caused it.

@@ -13,6 +13,7 @@ mod init;
 mod logging;
 mod ls;
 mod mount;
+mod mount_help;
 mod mount_log;
 mod mount_options;
 mod outcome;

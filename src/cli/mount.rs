@@ -6,19 +6,20 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, bounded};
 use log::{error, warn};
 use serde::Serialize;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use super::arguments::{PointFilterArguments, parse_size};
 use super::background::{Beginning, Side, Working, fork};
 use super::context::Context;
+use super::mount_help::AFTER_OPTIONS;
 use super::mount_log;
 use super::mount_options;
 use super::outcome::Outcome;
 use crate::base::{Error, PointId, Result};
 use crate::fetch::Fetcher;
 use crate::format::Point;
-use crate::fuse::{MountOptions, MountedTree, Protected, keep_apart, prepare, source_name};
+use crate::fuse::{MountOptions, MountedTree, Order, Protected, keep_apart, prepare, source_name};
 use crate::ops::select::{PointSpec, select_from};
 use crate::repo::{Repository, newest_of_chains};
 use crate::tree::{Numbers, Owner, Tree, TreeOptions};
@@ -29,17 +30,7 @@ use crate::tree::{Numbers, Owner, Tree, TreeOptions};
 /// newest as latest. New ones appear while it is mounted. Copy out with cp, search with find and grep, compare two
 /// points with diff -r. The command returns once the mount answers, and serves it from the background.
 #[derive(Debug, Clone, clap::Args)]
-#[command(after_help = "Examples:
-  bygone mount /mnt/past                        every point
-  bygone mount --point yesterday /mnt/past      one of them
-  bygone mount --allow-other --host moon /mnt/past
-  bygone umount /mnt/past                       umount(8) does it too
-
-JSON, once the mount answers: an object with
-  mount_point  the folder
-  repository   the repository's id
-  point        the id of the point that it shows; null if it shows all
-  process      the process that serves it")]
+#[command(after_help = AFTER_OPTIONS)]
 pub struct Arguments {
     /// Show only this point, with its root as the folder's; resolved once
     #[arg(long, value_name = "POINT")]
@@ -65,7 +56,7 @@ pub struct Arguments {
     #[arg(skip)]
     pub(super) no_exec: bool,
 
-    /// How much of what was read to keep in memory
+    /// How much of what was read to keep in memory; see Tuning
     #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = parse_size)]
     pub(super) cache_memory: u64,
 
@@ -161,7 +152,7 @@ fn serve(
     working: Option<Working>,
 ) -> Result<Outcome> {
     // First of all, so that no signal ends the process with a mount behind it that nobody serves.
-    let stop = stop_signals()?;
+    let orders = orders_by_signal()?;
     let repository = context.open_repository()?;
     // Not all headers: a mount is to be ready as soon in a repository of a thousand points as in one of one.
     keep_apart(
@@ -184,7 +175,7 @@ fn serve(
     if let Some(working) = working {
         working.ready()?;
     }
-    let served = mounted.serve(&stop);
+    let served = mounted.serve(&orders);
     if let Err(error) = &served
         && in_background
     {
@@ -219,16 +210,20 @@ fn settle_log(arguments: &Arguments, context: &Context, in_background: bool) -> 
     mount_log::settle(file, in_background, context.verbose())
 }
 
-/// Signals that ask for an end, each passed on as it comes.
-fn stop_signals() -> Result<Receiver<i32>> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
+/// What signals order, each as it comes.
+fn orders_by_signal() -> Result<Receiver<Order>> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])
         .map_err(|error| Error::io("catch signals", error))?;
     let (sender, receiver) = bounded(1);
     std::thread::Builder::new()
         .name("bygone-signals".to_owned())
         .spawn(move || {
             for signal in signals.forever() {
-                if sender.send(signal).is_err() {
+                let order = match signal {
+                    SIGUSR1 => Order::Tell,
+                    _ => Order::Stop,
+                };
+                if sender.send(order).is_err() {
                     return;
                 }
             }

@@ -21,6 +21,12 @@ const SYSTEM_LOG: &str = "/dev/log";
 /// The facility of daemons, as syslog(3) numbers them; a message's priority is this plus its severity.
 const FACILITY_DAEMON: u8 = 3 << 3;
 
+/// How fuser says so, which has no other way of telling.
+const LATE_REPLIES: [&str; 2] = [
+    "Failed to send FUSE reply: No such file or directory (os error 2)",
+    "Failed to send FUSE reply: No such device (os error 19)",
+];
+
 /// The one log of the process.
 static LOG: MountLog = MountLog {
     sink: RwLock::new(Sink::StandardError { json: false }),
@@ -93,7 +99,7 @@ impl Log for MountLog {
     }
 
     fn log(&self, record: &Record<'_>) {
-        if !self.enabled(record.metadata()) {
+        if !self.enabled(record.metadata()) || is_late_reply(record) {
             return;
         }
         let level = record.level();
@@ -118,6 +124,14 @@ impl Log for MountLog {
     }
 
     fn flush(&self) {}
+}
+
+/// Is it that a reply found nobody who waits for it? So it is where a reader was interrupted, or the mount was taken away
+/// in use: no error of anyone's.
+fn is_late_reply(record: &Record<'_>) -> bool {
+    record.target().starts_with("fuser")
+        && log::max_level() < LevelFilter::Trace
+        && LATE_REPLIES.contains(&record.args().to_string().as_str())
 }
 
 /// Sends a line to the system's log, or lets it go: a request never waits for a log daemon.
@@ -182,6 +196,28 @@ mod tests {
             std::process::id()
         );
         assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn a_reply_that_nobody_waits_for_is_no_error() {
+        let record = |target, message| {
+            let arguments = format_args!("Failed to send FUSE reply: {message}").to_string();
+            is_late_reply(
+                &Record::builder()
+                    .target(target)
+                    .args(format_args!("{arguments}"))
+                    .build(),
+            )
+        };
+        assert!(record(
+            "fuser::reply",
+            "No such file or directory (os error 2)"
+        ));
+        assert!(!record("fuser::reply", "Invalid argument (os error 22)"));
+        assert!(!record(
+            "bygone::fuse",
+            "No such file or directory (os error 2)"
+        ));
     }
 
     #[test]

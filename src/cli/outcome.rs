@@ -95,7 +95,7 @@ fn outcome_code(outcome: Outcome) -> u8 {
 
 fn kind_code(kind: ErrorKind) -> u8 {
     match kind {
-        ErrorKind::Failed => 1,
+        ErrorKind::Failed | ErrorKind::WouldWait => 1,
         ErrorKind::Usage => USAGE,
         ErrorKind::NoRepository => 10,
         ErrorKind::Locked => 11,
@@ -113,7 +113,7 @@ fn kind_code(kind: ErrorKind) -> u8 {
 /// The word for a kind of error in JSON.
 pub(super) fn kind_word(kind: ErrorKind) -> &'static str {
     match kind {
-        ErrorKind::Failed => "failed",
+        ErrorKind::Failed | ErrorKind::WouldWait => "failed",
         ErrorKind::Usage => "usage",
         ErrorKind::NoRepository => "no_repository",
         ErrorKind::Locked => "locked",

@@ -11,6 +11,7 @@ use crate::seal::{SEAL_OVERHEAD_BYTES, SealedKind};
 
 use super::frame::Frame;
 use super::memory::Claim;
+use super::waiting::check_may_wait;
 use super::{Cached, Fetcher, Piece};
 
 /// Bytes between two pieces that are fetched and thrown away rather than asking twice: what a local disk reads in
@@ -19,9 +20,6 @@ const GAP_BYTES_MAX: u64 = 64 << 10;
 
 /// Bytes of one request for several pieces, so that little waits for much.
 const REQUEST_BYTES_MAX: u64 = 8 << 20;
-
-/// Frames are sealed without associated data: their place may change, and each chunk's id binds the content.
-const FRAME_ASSOCIATED: &[u8] = &[];
 
 /// An object that holds sealed pieces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,7 +40,7 @@ pub(super) struct PlaceKey {
 pub(super) struct Wanted<'a> {
     pub(super) key: PlaceKey,
     length: u32,
-    kind: SealedKind,
+    pub(super) kind: SealedKind,
     associated: &'a [u8],
 }
 
@@ -78,7 +76,7 @@ impl Wanted<'static> {
             },
             length: place.hint.frame_length,
             kind,
-            associated: FRAME_ASSOCIATED,
+            associated: &[],
         }
     }
 }
@@ -113,12 +111,13 @@ impl Wanted<'_> {
 impl Fetcher {
     /// One piece that was not in memory a moment ago.
     pub(super) fn fetch_one(&self, wanted: &Wanted<'_>) -> Result<Cached> {
+        check_may_wait(wanted.key)?;
         match self.memory.claim(&wanted.key) {
             Claim::Ready(cached) => Ok(cached),
             Claim::Follow(flight) => flight.wait(),
             Claim::Lead(lead) => {
                 let loaded = self.load_one(wanted);
-                lead.complete(&loaded, loaded.as_ref().map_or(0, Cached::weight));
+                lead.complete(&loaded);
                 loaded
             }
         }
@@ -126,10 +125,20 @@ impl Fetcher {
 
     /// Pieces in the order asked, from memory or from the store.
     pub(super) fn fetch(&self, wanted: &[Wanted<'_>]) -> Vec<Result<Cached>> {
-        let mut outcomes: Vec<Option<Result<Cached>>> = wanted.iter().map(|_| None).collect();
+        let mut outcomes: Vec<Option<Result<Cached>>> = wanted
+            .iter()
+            .map(|one| self.memory.get(&one.key).map(Ok))
+            .collect();
         let mut leads = Vec::new();
         let mut follows = Vec::new();
         for (place, one) in wanted.iter().enumerate() {
+            if outcomes[place].is_some() {
+                continue;
+            }
+            if let Err(error) = check_may_wait(one.key) {
+                outcomes[place] = Some(Err(error));
+                continue;
+            }
             match self.memory.claim(&one.key) {
                 Claim::Ready(cached) => outcomes[place] = Some(Ok(cached)),
                 Claim::Follow(flight) => follows.push((place, flight)),
@@ -137,11 +146,15 @@ impl Fetcher {
             }
         }
         leads.sort_by_key(|(place, _)| wanted[*place].key);
-        let ordered: Vec<&Wanted<'_>> = leads.iter().map(|(place, _)| &wanted[*place]).collect();
-        let loaded = group(&ordered).flat_map(|neighbours| self.load(neighbours));
-        for ((place, lead), loaded) in leads.into_iter().zip(loaded) {
-            lead.complete(&loaded, loaded.as_ref().map_or(0, Cached::weight));
-            outcomes[place] = Some(loaded);
+        let ordered: Vec<Wanted<'_>> = leads.iter().map(|(place, _)| wanted[*place]).collect();
+        let mut leads = leads.into_iter();
+        for neighbours in group(&ordered) {
+            self.load(neighbours, &mut |one, sealed| {
+                let (place, lead) = leads.next().expect("each that is loaded has a leader");
+                let opened = sealed.and_then(|sealed| self.open(one, sealed));
+                lead.complete(&opened);
+                outcomes[place] = Some(opened);
+            });
         }
         // Only now, since what is waited for may be led above.
         for (place, flight) in follows {
@@ -153,33 +166,40 @@ impl Fetcher {
             .collect()
     }
 
-    /// Neighbours by one request; where that fails, each by its own, so that one bad place costs no other.
-    fn load(&self, neighbours: &[&Wanted<'_>]) -> Vec<Result<Cached>> {
-        let [first, .., last] = neighbours else {
-            return neighbours.iter().map(|one| self.load_one(one)).collect();
-        };
-        let start = first.key.offset;
-        match self.request(first.key.object, start..last.range().end) {
-            Ok(bytes) => neighbours
-                .iter()
-                .map(|one| {
-                    let range = one.range();
-                    self.open(
-                        one,
-                        &bytes[(range.start - start) as usize..(range.end - start) as usize],
-                    )
-                })
-                .collect(),
-            Err(_) => neighbours.iter().map(|one| self.load_one(one)).collect(),
+    /// Gives `take` the sealed bytes of neighbours, in order. They come by one request; where that fails, each by its
+    /// own, so that one bad place costs no other.
+    pub(super) fn load(
+        &self,
+        neighbours: &[Wanted<'_>],
+        take: &mut dyn FnMut(&Wanted<'_>, Result<&[u8]>),
+    ) {
+        if let [first, .., last] = neighbours
+            && let start = first.key.offset
+            && let Ok(bytes) = self.request(first.key.object, start..last.range().end)
+        {
+            for one in neighbours {
+                let range = one.range();
+                let sealed = &bytes[(range.start - start) as usize..(range.end - start) as usize];
+                take(one, Ok(sealed));
+            }
+            return;
+        }
+        for one in neighbours {
+            match self.load_sealed(one) {
+                Ok(sealed) => take(one, Ok(&sealed)),
+                Err(error) => take(one, Err(error)),
+            }
         }
     }
 
     fn load_one(&self, wanted: &Wanted<'_>) -> Result<Cached> {
+        self.open(wanted, &self.load_sealed(wanted)?)
+    }
+
+    fn load_sealed(&self, wanted: &Wanted<'_>) -> Result<Vec<u8>> {
         wanted.check()?;
-        let sealed = self
-            .request(wanted.key.object, wanted.range())
-            .map_err(|error| error.context(wanted.key))?;
-        self.open(wanted, &sealed)
+        self.request(wanted.key.object, wanted.range())
+            .map_err(|error| error.context(wanted.key))
     }
 
     fn request(&self, object: Object, range: Range<u64>) -> Result<Vec<u8>> {
@@ -194,23 +214,30 @@ impl Fetcher {
         Ok(bytes)
     }
 
-    fn open(&self, wanted: &Wanted<'_>, sealed: &[u8]) -> Result<Cached> {
+    /// Opens a piece, whose tag is checked, or a frame, whose chunks are yet to be.
+    pub(super) fn open(&self, wanted: &Wanted<'_>, sealed: &[u8]) -> Result<Cached> {
         let kind = wanted.kind;
-        let plain = self
-            .repository()
-            .seal()
-            .open(kind, wanted.associated, sealed, kind.plain_bytes_max())
-            .map_err(|error| error.context(wanted.key))?;
-        Ok(match wanted.key.object {
-            Object::Run(_) => Cached::Piece(Arc::from(plain)),
-            Object::Pack(_) => Cached::Frame(Arc::new(Frame::new(kind, plain))),
-        })
+        let seal = self.repository().seal();
+        let opened = match wanted.key.object {
+            Object::Run(_) => seal
+                .open(kind, wanted.associated, sealed, kind.plain_bytes_max())
+                .map(|plain| Cached::Piece(Arc::from(plain))),
+            Object::Pack(_) => seal
+                .frame(kind, sealed, kind.plain_bytes_max())
+                .and_then(|frame| {
+                    let mut plain = self.buffers.take(frame.plain_length());
+                    frame.open_into(&mut plain)?;
+                    self.frames.fetch_add(1, Ordering::Relaxed);
+                    Ok(Cached::Frame(Arc::new(Frame::new(kind, plain))))
+                }),
+        };
+        opened.map_err(|error| error.context(wanted.key))
     }
 }
 
 /// Splits pieces, which are in order of places, into those that one request brings. A piece of an impossible length
 /// stays by itself, and is refused there; so does one that reaches into the one before.
-fn group<'a, 'b>(ordered: &'a [&'b Wanted<'b>]) -> impl Iterator<Item = &'a [&'b Wanted<'b>]> {
+pub(super) fn group<'a, 'b>(ordered: &'a [Wanted<'b>]) -> impl Iterator<Item = &'a [Wanted<'b>]> {
     let mut start = ordered.first().map_or(0, |first| first.key.offset);
     ordered.chunk_by(move |one, next| {
         let together = one.check().is_ok()

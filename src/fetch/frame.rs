@@ -7,13 +7,15 @@ use crate::base::{ChunkId, Error, Result};
 use crate::format::ChunkPlace;
 use crate::seal::{Seal, SealedKind};
 
+use super::buffer::Buffer;
+
 /// Shorter chunks are checked each time: to hash so little costs no more than to look up that it was done.
 const REMEMBERED_BYTES_MIN: usize = 1 << 10;
 
 /// The plain bytes of a fetched frame, and which of its chunks were found to be what their ids say.
 pub(super) struct Frame {
     kind: SealedKind,
-    plain: Vec<u8>,
+    plain: Buffer,
     /// In order; at most one for each `REMEMBERED_BYTES_MIN` bytes of the frame, and one more.
     verified: Mutex<Vec<Verified>>,
 }
@@ -27,7 +29,7 @@ struct Verified {
 }
 
 impl Frame {
-    pub(super) fn new(kind: SealedKind, plain: Vec<u8>) -> Self {
+    pub(super) fn new(kind: SealedKind, plain: Buffer) -> Self {
         Self {
             kind,
             plain,
@@ -38,7 +40,7 @@ impl Frame {
     /// What the frame and all that it may come to remember takes in memory, in bytes.
     pub(super) fn weight(&self) -> u64 {
         let remembered = (self.plain.len() / REMEMBERED_BYTES_MIN + 1) * size_of::<Verified>();
-        (self.plain.capacity() + remembered + size_of::<Self>()) as u64
+        (self.plain.room_bytes() + remembered + size_of::<Self>()) as u64
     }
 
     /// The chunk of `place` in this frame.
@@ -57,15 +59,15 @@ impl Frame {
             length: place.length,
             id: place.id,
         };
-        if !self.is_verified(&wanted) {
-            if seal.chunk_id_in(self.kind, bytes) != place.id {
-                return Err(damaged(place, "its bytes do not have its id"));
-            }
+        let is_new = !self.is_verified(&wanted);
+        if is_new {
+            check_id(seal, self.kind, place, bytes)?;
             self.remember(wanted);
         }
         Ok(ChunkBytes {
             frame: Arc::clone(self),
             range,
+            is_new,
         })
     }
 
@@ -87,6 +89,23 @@ impl Frame {
     }
 }
 
+/// Are these the bytes of the chunk of `place`?
+///
+/// # Errors
+/// Corrupt, if they are not.
+pub(super) fn check_id(
+    seal: &Seal,
+    kind: SealedKind,
+    place: &ChunkPlace,
+    bytes: &[u8],
+) -> Result<()> {
+    if seal.chunk_id_in(kind, bytes) == place.id {
+        Ok(())
+    } else {
+        Err(damaged(place, "its bytes do not have its id"))
+    }
+}
+
 fn damaged(place: &ChunkPlace, problem: &str) -> Error {
     Error::corrupt(
         format_args!("chunk {} at {}", place.id, place.hint.offset_in_frame),
@@ -99,23 +118,14 @@ fn damaged(place: &ChunkPlace, problem: &str) -> Error {
 pub struct ChunkBytes {
     frame: Arc<Frame>,
     range: Range<usize>,
+    is_new: bool,
 }
 
 impl ChunkBytes {
-    /// A part of these bytes.
-    ///
-    /// # Panics
-    /// If the range leaves them, as slices do.
+    /// Were they verified for this very call, and not before? Those of the shortest chunks are each time.
     #[must_use]
-    pub fn slice(&self, range: Range<usize>) -> Self {
-        assert!(
-            range.start <= range.end && range.end <= self.range.len(),
-            "a slice lies in its chunk"
-        );
-        Self {
-            frame: Arc::clone(&self.frame),
-            range: self.range.start + range.start..self.range.start + range.end,
-        }
+    pub fn is_new(&self) -> bool {
+        self.is_new
     }
 }
 
@@ -137,10 +147,17 @@ impl std::fmt::Debug for ChunkBytes {
 mod tests {
     use super::*;
     use crate::base::{PackId, RepositoryId};
+    use crate::fetch::buffer::Buffers;
     use crate::format::Hint;
 
     fn seal() -> Seal {
         Seal::unencrypted(&RepositoryId([1; 16]))
+    }
+
+    fn frame_of(plain: &[u8]) -> Arc<Frame> {
+        let mut buffer = Arc::new(Buffers::default()).take(plain.len());
+        buffer.copy_from_slice(plain);
+        Arc::new(Frame::new(SealedKind::Data, buffer))
     }
 
     fn place(plain: &[u8], offset: u32, length: u32) -> ChunkPlace {
@@ -159,20 +176,22 @@ mod tests {
     #[test]
     fn a_chunk_is_checked_once_and_handed_out_without_a_copy() {
         let plain: Vec<u8> = (0..8192_u32).map(|number| number as u8).collect();
-        let frame = Arc::new(Frame::new(SealedKind::Data, plain.clone()));
+        let frame = frame_of(&plain);
+        let mut news = Vec::new();
         for _ in 0..3 {
             let chunk = frame.chunk(&seal(), &place(&plain, 100, 4000)).unwrap();
             assert_eq!(&*chunk, &plain[100..4100]);
-            assert_eq!(&*chunk.slice(5..10), &plain[105..110]);
             assert!(std::ptr::eq(&chunk[0], &frame.plain[100]));
+            news.push(chunk.is_new());
         }
+        assert_eq!(news, [true, false, false]);
         assert_eq!(frame.verified.lock().unwrap().len(), 1);
     }
 
     #[test]
     fn a_chunk_with_another_id_or_outside_the_frame_is_refused() {
         let plain = vec![3; 4096];
-        let frame = Arc::new(Frame::new(SealedKind::Data, plain.clone()));
+        let frame = frame_of(&plain);
         let good = place(&plain, 0, 2048);
         assert!(frame.chunk(&seal(), &good).is_ok());
         let mut longer = good;

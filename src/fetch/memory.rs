@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::base::{Error, ErrorKind, Result};
@@ -23,13 +24,22 @@ const SHARDS_MAX: u64 = 16;
 pub(super) struct MemoryCounters {
     pub(super) hits: u64,
     pub(super) misses: u64,
+    /// Kept now.
     pub(super) bytes: u64,
+    /// The most that were ever kept at a time, over all shards.
+    pub(super) bytes_peak: u64,
+    /// The limit.
+    pub(super) bytes_max: u64,
 }
 
 /// The cache itself. Values are cheap to clone.
 pub(super) struct Memory<K: Hash + Eq, V> {
     shards: Box<[Mutex<Shard<K, V>>]>,
     hasher: RandomState,
+    bytes_max: u64,
+    /// What all shards keep together: each changes it with its own lock held, by what it took and let go.
+    bytes: AtomicU64,
+    bytes_peak: AtomicU64,
 }
 
 struct Shard<K: Hash + Eq, V> {
@@ -40,7 +50,7 @@ struct Shard<K: Hash + Eq, V> {
 }
 
 /// What has become of a key that was asked for.
-pub(super) enum Claim<'a, K: Hash + Eq + Clone, V: Clone> {
+pub(super) enum Claim<'a, K: Hash + Eq + Clone, V: Clone + Weigh> {
     /// It is kept.
     Ready(V),
     /// The caller fetches it, and completes this.
@@ -59,7 +69,7 @@ pub(super) struct Flight<V> {
 type Outcome<V> = std::result::Result<V, (ErrorKind, String)>;
 
 /// The duty to end a fetch.
-pub(super) struct Lead<'a, K: Hash + Eq + Clone, V: Clone> {
+pub(super) struct Lead<'a, K: Hash + Eq + Clone, V: Clone + Weigh> {
     memory: &'a Memory<K, V>,
     key: K,
     flight: Arc<Flight<V>>,
@@ -71,7 +81,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl<K: Hash + Eq + Clone, V: Clone> Memory<K, V> {
+/// What the cache keeps: it is weighed in bytes.
+pub(super) trait Weigh {
+    /// What it takes in memory, in bytes.
+    fn weight(&self) -> u64;
+}
+
+impl<K: Hash + Eq + Clone, V: Clone + Weigh> Memory<K, V> {
     /// A cache of at most `bytes_max` bytes of values.
     pub(super) fn new(bytes_max: u64) -> Self {
         let shards = (bytes_max / SHARD_BYTES_MIN).clamp(1, SHARDS_MAX);
@@ -86,6 +102,9 @@ impl<K: Hash + Eq + Clone, V: Clone> Memory<K, V> {
         Self {
             shards: (0..shards).map(|_| shard()).collect(),
             hasher: RandomState::new(),
+            bytes_max,
+            bytes: AtomicU64::new(0),
+            bytes_peak: AtomicU64::new(0),
         }
     }
 
@@ -122,16 +141,43 @@ impl<K: Hash + Eq + Clone, V: Clone> Memory<K, V> {
         })
     }
 
+    /// The value of `key`, or the fetch to wait for. None if there is neither: the caller has no duty then, and keeps
+    /// nothing.
+    pub(super) fn look(&self, key: &K) -> Option<Claim<'_, K, V>> {
+        let mut shard = self.shard(key);
+        let found = match shard.cache.get(key) {
+            Some(value) => Some(Claim::Ready(value)),
+            None => shard.flights.get(key).map(Arc::clone).map(Claim::Follow),
+        };
+        match found {
+            Some(_) => shard.hits += 1,
+            None => shard.misses += 1,
+        }
+        found
+    }
+
     /// What was asked and is kept, over all shards.
     pub(super) fn counters(&self) -> MemoryCounters {
-        let mut counters = MemoryCounters::default();
+        let mut counters = MemoryCounters {
+            bytes: self.bytes.load(Ordering::Relaxed),
+            bytes_peak: self.bytes_peak.load(Ordering::Relaxed),
+            bytes_max: self.bytes_max,
+            ..MemoryCounters::default()
+        };
         for shard in &self.shards {
             let shard = lock(shard);
             counters.hits += shard.hits;
             counters.misses += shard.misses;
-            counters.bytes += shard.cache.bytes();
         }
         counters
+    }
+
+    /// A shard that kept `before` bytes keeps `after` now.
+    fn count(&self, before: u64, after: u64) {
+        let change = after.wrapping_sub(before);
+        let bytes = self.bytes.fetch_add(change, Ordering::Relaxed);
+        self.bytes_peak
+            .fetch_max(bytes.wrapping_add(change), Ordering::Relaxed);
     }
 
     fn shard(&self, key: &K) -> MutexGuard<'_, Shard<K, V>> {
@@ -162,23 +208,29 @@ impl<V: Clone> Flight<V> {
     }
 }
 
-impl<K: Hash + Eq + Clone, V: Clone> Lead<'_, K, V> {
-    /// Ends the fetch: keeps a value, which weighs `bytes`, and tells the followers.
-    pub(super) fn complete(mut self, fetched: &Result<V>, bytes: u64) {
+impl<K: Hash + Eq + Clone, V: Clone + Weigh> Lead<'_, K, V> {
+    /// Ends the fetch: keeps a value, and tells the followers.
+    pub(super) fn complete(mut self, fetched: &Result<V>) {
         let outcome = match fetched {
             Ok(value) => Ok(value.clone()),
             Err(error) => Err((error.kind(), error.to_string())),
         };
-        self.land(outcome, bytes);
+        self.land(outcome);
     }
 
-    fn land(&mut self, outcome: Outcome<V>, bytes: u64) {
+    fn land(&mut self, outcome: Outcome<V>) {
         self.completed = true;
         let leaving = {
             let mut shard = self.memory.shard(&self.key);
             shard.flights.remove(&self.key);
             match &outcome {
-                Ok(value) => shard.cache.insert(self.key.clone(), value.clone(), bytes),
+                Ok(value) => {
+                    let bytes = value.weight();
+                    let before = shard.cache.bytes();
+                    let leaving = shard.cache.insert(self.key.clone(), value.clone(), bytes);
+                    self.memory.count(before, shard.cache.bytes());
+                    leaving
+                }
                 Err(_) => Vec::new(),
             }
         };
@@ -189,11 +241,11 @@ impl<K: Hash + Eq + Clone, V: Clone> Lead<'_, K, V> {
     }
 }
 
-impl<K: Hash + Eq + Clone, V: Clone> Drop for Lead<'_, K, V> {
+impl<K: Hash + Eq + Clone, V: Clone + Weigh> Drop for Lead<'_, K, V> {
     fn drop(&mut self) {
         if !self.completed {
             let given_up = (ErrorKind::Failed, "a fetch was given up".to_owned());
-            self.land(Err(given_up), 0);
+            self.land(Err(given_up));
         }
     }
 }
@@ -203,6 +255,12 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::thread;
+
+    impl Weigh for u64 {
+        fn weight(&self) -> u64 {
+            8
+        }
+    }
 
     fn fetch(
         memory: &Memory<u64, u64>,
@@ -214,7 +272,7 @@ mod tests {
             Claim::Follow(flight) => flight.wait(),
             Claim::Lead(lead) => {
                 let loaded = load();
-                lead.complete(&loaded, 8);
+                lead.complete(&loaded);
                 loaded
             }
         }
@@ -253,7 +311,7 @@ mod tests {
         let Claim::Follow(flight) = memory.claim(&1) else {
             panic!("a fetch is under way")
         };
-        lead.complete(&Err(Error::missing("pack 1")), 0);
+        lead.complete(&Err(Error::missing("pack 1")));
         let error = flight.wait().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Missing);
         assert_eq!(error.to_string(), "pack 1 is missing");
@@ -269,6 +327,39 @@ mod tests {
         };
         drop(claim);
         assert_eq!(flight.wait().unwrap_err().kind(), ErrorKind::Failed);
+    }
+
+    /// A value of so many MiB.
+    #[derive(Clone)]
+    struct Mebibytes(u64);
+
+    impl Weigh for Mebibytes {
+        fn weight(&self) -> u64 {
+            self.0 << 20
+        }
+    }
+
+    #[test]
+    fn what_is_kept_and_the_most_that_was_are_counted_over_all_shards() {
+        let memory: Memory<u64, Mebibytes> = Memory::new(64 << 20);
+        assert_eq!(memory.shards.len(), 2);
+        let keep = |key, mebibytes| {
+            let Claim::Lead(lead) = memory.claim(&key) else {
+                panic!("each key is new")
+            };
+            lead.complete(&Ok(Mebibytes(mebibytes)));
+        };
+        for key in 0..40 {
+            keep(key, 8);
+            let counters = memory.counters();
+            let shards = memory.shards.iter();
+            let kept: u64 = shards.map(|shard| lock(shard).cache.bytes()).sum();
+            assert_eq!(counters.bytes, kept);
+            assert!(counters.bytes_peak >= kept && counters.bytes_peak <= counters.bytes_max);
+        }
+        keep(40, 25);
+        let counters = memory.counters();
+        assert!(counters.bytes < counters.bytes_peak && counters.bytes_peak == 64 << 20);
     }
 
     #[test]

@@ -4,14 +4,18 @@
 //! Neighbours that are asked for together come in one request. A chunk that is missing or damaged where its hint
 //! says is looked for in the index, and again once the index was listed anew, before it is called so.
 //!
-//! Invariants: one fetch per piece or frame, however many ask at once; the cache never exceeds its limit; no byte
-//! of a chunk is returned before the chunk was found to have its id. Nothing here knows what pieces mean.
+//! Invariants: one fetch per piece or frame that is kept, however many ask at once; the cache never exceeds its limit;
+//! no byte of a chunk is returned before the chunk was found to have its id. Nothing here knows what pieces mean.
 
 mod batch;
+mod buffer;
 mod frame;
+mod gathered;
 mod memory;
+mod parts;
 mod recover;
 mod segmented;
+mod waiting;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,12 +26,17 @@ use crate::repo::Repository;
 use crate::seal::SealedKind;
 
 use batch::{PlaceKey, Wanted};
+use buffer::Buffers;
 use frame::Frame;
-use memory::Memory;
+use memory::{Memory, Weigh};
 use recover::Locations;
 
 pub use frame::ChunkBytes;
+pub use gathered::Gathered;
+pub use parts::ChunkPart;
 pub use segmented::SegmentedCache;
+pub(crate) use waiting::check_may_wait;
+pub use waiting::{WaitLimit, may_wait};
 
 /// A sealed piece of a run.
 #[derive(Debug, Clone, Copy)]
@@ -49,19 +58,27 @@ pub struct Counters {
     pub hits: u64,
     /// Those that were not.
     pub misses: u64,
+    /// Frames that were fetched, verified and decompressed.
+    pub frames: u64,
     /// Requests to the store for pieces and frames.
     pub requests: u64,
     /// Bytes that these brought.
     pub fetched_bytes: u64,
     /// Bytes in memory now.
     pub cached_bytes: u64,
+    /// The most that were ever in memory at a time.
+    pub cached_bytes_peak: u64,
+    /// The most that may be.
+    pub cached_bytes_max: u64,
 }
 
 /// Fetches pieces and chunks of one repository. Any thread may use it.
 pub struct Fetcher {
     repository: Arc<Repository>,
     memory: Memory<PlaceKey, Cached>,
+    buffers: Arc<Buffers>,
     locations: Locations,
+    frames: AtomicU64,
     requests: AtomicU64,
     fetched_bytes: AtomicU64,
 }
@@ -79,7 +96,9 @@ impl Fetcher {
         Arc::new(Self {
             repository,
             memory: Memory::new(memory_bytes),
+            buffers: Arc::default(),
             locations: Locations::default(),
+            frames: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             fetched_bytes: AtomicU64::new(0),
         })
@@ -133,35 +152,18 @@ impl Fetcher {
         self.chunk_of(SealedKind::ExtentList, place)
     }
 
-    /// Several chunks of files' content, in the order asked. Frames that are neighbours come in one request.
-    ///
-    /// # Errors
-    /// The first failure among them, as `chunk` has it.
-    pub fn chunks(&self, places: &[ChunkPlace]) -> Result<Vec<ChunkBytes>> {
-        let wanted: Vec<Wanted<'_>> = places
-            .iter()
-            .map(|place| Wanted::frame(SealedKind::Data, place))
-            .collect();
-        self.fetch(&wanted)
-            .into_iter()
-            .zip(places)
-            .map(|(cached, place)| {
-                cached
-                    .and_then(|cached| self.verified(cached, place))
-                    .or_else(|error| self.recover(SealedKind::Data, place, error))
-            })
-            .collect()
-    }
-
     /// What this did so far.
     pub fn counters(&self) -> Counters {
         let memory = self.memory.counters();
         Counters {
             hits: memory.hits,
             misses: memory.misses,
+            frames: self.frames.load(Ordering::Relaxed),
             requests: self.requests.load(Ordering::Relaxed),
             fetched_bytes: self.fetched_bytes.load(Ordering::Relaxed),
             cached_bytes: memory.bytes,
+            cached_bytes_peak: memory.bytes_peak,
+            cached_bytes_max: memory.bytes_max,
         }
     }
 
@@ -194,14 +196,16 @@ impl Fetcher {
     }
 }
 
-impl Cached {
+impl Weigh for Cached {
     fn weight(&self) -> u64 {
         match self {
             Self::Piece(bytes) => bytes.len() as u64 + size_of::<Self>() as u64,
             Self::Frame(frame) => frame.weight(),
         }
     }
+}
 
+impl Cached {
     fn into_piece(self) -> Result<Arc<[u8]>> {
         match self {
             Self::Piece(bytes) => Ok(bytes),

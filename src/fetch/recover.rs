@@ -9,6 +9,7 @@ use crate::format::{ChunkPlace, Hint};
 use crate::repo::Index;
 use crate::seal::SealedKind;
 
+use super::waiting::check_may_wait;
 use super::{ChunkBytes, Fetcher};
 
 /// The index, opened when the first hint fails: most mounts never need it.
@@ -34,17 +35,18 @@ impl Fetcher {
     /// The chunk of `place` from anywhere but its hint, which failed with `first`.
     ///
     /// # Errors
-    /// `first`, with the chunk named, if no other location has the chunk whole. A store that does not answer says
-    /// nothing of a chunk, so that `first` comes back at once.
+    /// `first`, with the chunk named, if no other location has the chunk whole. A store that does not answer, or is not
+    /// waited for, says nothing of a chunk, so that `first` comes back at once.
     pub(super) fn recover(
         &self,
         kind: SealedKind,
         place: &ChunkPlace,
         first: Error,
     ) -> Result<ChunkBytes> {
-        if first.kind() == ErrorKind::Unreachable {
+        if matches!(first.kind(), ErrorKind::Unreachable | ErrorKind::WouldWait) {
             return Err(first);
         }
+        check_may_wait(format_args!("the index, for chunk {}", place.id))?;
         let mut tried = vec![place.hint];
         for anew in [false, true] {
             for hint in self.other_locations(&place.id, anew) {

@@ -70,6 +70,25 @@ impl Bench {
         plains.iter().zip(ranges).map(place).collect()
     }
 
+    /// Whole chunks, put side by side into one room.
+    fn read_whole(&self, places: &[ChunkPlace]) -> Result<Vec<Vec<u8>>> {
+        let mut rooms: Vec<Vec<u8>> = places
+            .iter()
+            .map(|place| vec![0xa5; place.length as usize])
+            .collect();
+        let mut parts: Vec<ChunkPart<'_>> = places
+            .iter()
+            .zip(&mut rooms)
+            .map(|(place, into)| ChunkPart {
+                place: *place,
+                range: 0..place.length as usize,
+                into,
+            })
+            .collect();
+        self.fetcher.read_parts(&mut parts)?;
+        Ok(rooms)
+    }
+
     fn requests(&self) -> usize {
         self.store.take().len()
     }
@@ -128,8 +147,88 @@ fn frames_far_apart_or_in_other_packs_are_asked_for_by_themselves() {
     let bench = Bench::new();
     let mut places = bench.pack(1, &plains(2, 1000), 100 << 10);
     places.extend(bench.pack(2, &[vec![9; 10]], 0));
-    assert_eq!(bench.fetcher.chunks(&places).unwrap().len(), 3);
+    assert_eq!(bench.read_whole(&places).unwrap().len(), 3);
     assert_eq!(bench.requests(), 3);
+}
+
+#[test]
+fn large_chunks_that_are_read_whole_cost_memory_nothing_and_push_nothing_out() {
+    let bench = Bench::new();
+    let hot = bench.pack(1, &plains(3, 100 << 10), 0);
+    let scanned = bench.pack(2, &plains(60, 64 << 10), 0);
+    for place in &hot {
+        bench.fetcher.chunk(place).unwrap();
+    }
+    let cached = bench.fetcher.counters().cached_bytes;
+    let all = bench.read_whole(&scanned).unwrap();
+    assert_eq!(all, plains(60, 64 << 10));
+    assert_eq!(bench.fetcher.counters().cached_bytes, cached);
+    bench.requests();
+    for place in &hot {
+        bench.fetcher.chunk(place).unwrap();
+    }
+    assert_eq!(bench.requests(), 0);
+}
+
+#[test]
+fn parts_of_chunks_come_side_by_side_from_memory_and_from_the_store() {
+    let bench = Bench::new();
+    let plains: Vec<Vec<u8>> = (0..4_u8)
+        .map(|number| (0..70_000_u32).map(|byte| byte as u8 ^ number).collect())
+        .collect();
+    let places = bench.pack(1, &plains, 0);
+    bench.fetcher.chunk(&places[1]).unwrap();
+    bench.requests();
+    let mut room = vec![0; 10 + 70_000 + 70_000 + 5];
+    let (first, rest) = room.split_at_mut(10);
+    let (second, rest) = rest.split_at_mut(70_000);
+    let (third, fourth) = rest.split_at_mut(70_000);
+    let part = |number: usize, range: std::ops::Range<usize>, into| ChunkPart {
+        place: places[number],
+        range,
+        into,
+    };
+    bench
+        .fetcher
+        .read_parts(&mut [
+            part(0, 69_990..70_000, first),
+            part(1, 0..70_000, second),
+            part(2, 0..70_000, third),
+            part(3, 0..5, fourth),
+        ])
+        .unwrap();
+    let expected = [
+        &plains[0][69_990..],
+        &plains[1],
+        &plains[2],
+        &plains[3][..5],
+    ]
+    .concat();
+    assert!(room == expected);
+    // What was in memory lies between the others: more than is worth fetching again.
+    assert_eq!(bench.requests(), 2);
+}
+
+#[test]
+fn a_large_chunk_that_is_read_whole_is_checked_and_read_from_elsewhere() {
+    let bench = Bench::new();
+    let plain = vec![7; 50_000];
+    let (first, second) = (upload(&bench, &plain), upload(&bench, &plain));
+    let name = pack_name(&first.hint.pack);
+    let mut bytes = bench.memory.get(&name).unwrap();
+    bytes[first.hint.frame_offset as usize + 1000] ^= 1;
+    bench.memory.damage(&name, &bytes);
+    assert_eq!(bench.read_whole(&[first]).unwrap(), [plain.clone()]);
+    let lie = ChunkPlace {
+        id: bench.fetcher.repository().seal().chunk_id(b"another"),
+        ..second
+    };
+    let error = bench.read_whole(&[lie]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(
+        error.to_string().contains(&second.hint.pack.to_string()),
+        "{error}"
+    );
 }
 
 #[test]
@@ -140,7 +239,7 @@ fn a_damaged_frame_costs_no_neighbour() {
     let mut bytes = bench.memory.get(&name).unwrap();
     bytes[1500] ^= 1;
     bench.memory.damage(&name, &bytes);
-    let error = bench.fetcher.chunks(&places).unwrap_err();
+    let error = bench.read_whole(&places).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     let message = error.to_string();
     for part in [
@@ -216,10 +315,7 @@ fn a_chunk_that_is_damaged_or_gone_is_read_from_where_else_it_is() {
     bytes[first.hint.frame_offset as usize + 100] ^= 1;
     bench.memory.damage(&name, &bytes);
     assert_eq!(*bench.fetcher.chunk(&first).unwrap(), plain[..]);
-    assert_eq!(
-        *bench.fetcher.chunks(&[first, second]).unwrap()[0],
-        plain[..]
-    );
+    assert_eq!(bench.read_whole(&[first, second]).unwrap()[0], plain[..]);
     bench.memory.lose(&name);
     assert_eq!(*bench.fetcher.chunk(&first).unwrap(), plain[..]);
     bench.memory.lose(&pack_name(&second.hint.pack));
@@ -258,17 +354,46 @@ fn threads_that_read_all_over_get_their_own_bytes() {
     let places = bench.pack(1, &plains, 0);
     std::thread::scope(|scope| {
         for thread in 0..4_usize {
-            let (fetcher, places, plains) = (&bench.fetcher, &places, &plains);
+            let (bench, places, plains) = (&bench, &places, &plains);
             scope.spawn(move || {
                 for step in 0..300 {
                     let number = (step * 7 + thread * 3) % places.len();
                     let pair = [places[number], places[(number + 1) % places.len()]];
-                    let chunks = fetcher.chunks(&pair).unwrap();
-                    assert_eq!(*chunks[0], plains[number][..]);
-                    assert_eq!(*fetcher.chunk(&pair[1]).unwrap(), *chunks[1]);
+                    let chunks = bench.read_whole(&pair).unwrap();
+                    assert_eq!(chunks[0], plains[number]);
+                    assert_eq!(*bench.fetcher.chunk(&pair[1]).unwrap(), *chunks[1]);
                 }
             });
         }
     });
     assert!(bench.fetcher.counters().cached_bytes <= 1 << 20);
+}
+
+#[test]
+fn who_may_not_wait_is_told_so_at_once_and_has_what_is_in_memory() {
+    let bench = Bench::new();
+    let places = bench.pack(7, &plains(4, 1000), 0);
+    let run = RunId([7; 16]);
+    let (object, ranges) = bench.sealed(SealedKind::RunBlock, &plains(1, 1000), 0);
+    bench.put(&run_name(&run), &object);
+    let piece = piece(run, ranges[0]);
+    let attempts = || {
+        [
+            bench.fetcher.chunk(&places[0]).map(drop),
+            bench.read_whole(&places).map(drop),
+            bench.fetcher.piece(&piece).map(drop),
+            bench.fetcher.pieces(&[piece]).map(drop),
+        ]
+    };
+    let nobody = WaitLimit::new(0);
+    for result in nobody.within(attempts) {
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::WouldWait);
+    }
+    assert_eq!(bench.requests(), 0);
+    assert!(attempts().iter().all(Result::is_ok));
+    assert!(nobody.within(attempts).iter().all(Result::is_ok));
+    assert_eq!(bench.requests(), 3);
+    let one = WaitLimit::new(1);
+    let more = bench.pack(8, &plains(4, 1000), 0);
+    one.within(|| bench.read_whole(&more)).unwrap();
 }

@@ -3,32 +3,36 @@
 //! Stateless like the tree: nothing is opened, so nothing is released, and forgetting a node costs nothing. Requests that
 //! would change something are answered EROFS; the kernel answers most of them itself, as the mount is read-only.
 //!
-//! Every request is answered on the thread that took it. A panic in one is caught and logged: the reply is dropped
-//! unanswered, which sends EIO, and the thread goes on.
+//! A request is answered on the thread that took it, if memory has the answer: a hand-over would cost more than that. So
+//! is one that must wait for the store, as long as there is a thread that takes requests meanwhile; else it is handed to a
+//! pool, so that what is in memory is served at once however long the store takes. A panic in a request is caught and
+//! logged: the reply is dropped unanswered, which sends EIO, and the thread goes on.
 
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
 
 use fuser::{
-    AccessFlags, Errno, FileAttr, FileHandle, Filesystem, Generation, INodeNo, InitFlags,
-    KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
-    ReplyEmpty, ReplyEntry, ReplyLseek, ReplyStatfs, ReplyXattr, Request,
+    AccessFlags, Errno, FileHandle, Filesystem, Generation, INodeNo, InitFlags, KernelConfig,
+    LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
+    ReplyEntry, ReplyLseek, ReplyStatfs, ReplyXattr, Request,
 };
 use log::error;
 
-use super::ahead::Reads;
-use super::attributes::{Presenter, duration, fuse_type, placeholder};
+use super::answers::Answers;
+use super::attributes::{duration, fuse_type, placeholder};
+use super::counts::{Counts, RequestKind};
 use super::errno::errno;
-use super::near::{Asked, Near, Serving};
+use super::near::{Asked, Near};
 use super::options::MountOptions;
+use super::pool::Pool;
 use super::refusals::refusals;
-use crate::base::{Error, NAME_BYTES_MAX, Result};
+use crate::base::{Error, ErrorKind, NAME_BYTES_MAX, Result};
+use crate::fetch::WaitLimit;
 use crate::format::FileType;
-use crate::tree::{DirectoryEntry, NodeId, SeekFor, Tree};
+use crate::tree::{NodeId, ReadBytes, SeekFor};
 
 /// A node id never stands for two things one after the other, so that it needs no generation.
 const GENERATION: Generation = Generation(0);
@@ -43,109 +47,112 @@ const CONGESTION_THRESHOLD: u16 = BACKGROUND_REQUESTS_MAX / 4 * 3;
 /// The unit in which `df` is told sizes.
 const USAGE_BLOCK_BYTES: u32 = 4096;
 
-/// The first and the second entry of every directory; the tree leaves their cookies free.
-const DOTS: [&str; 2] = [".", ".."];
-
 /// Serves a tree.
 pub(super) struct Adapter {
-    tree: Arc<Tree>,
-    presenter: Presenter,
+    answers: Arc<Answers>,
     obeys_acls: bool,
-    reads: Reads,
     near: Near,
+    counts: Arc<Counts>,
+    waiting: Arc<WaitLimit>,
+    pool: Pool,
+}
+
+/// One request: its kind, who asks, and how many bytes are read.
+struct Question<'a> {
+    kind: RequestKind,
+    request: &'a Request,
+    bytes: u32,
 }
 
 impl Adapter {
-    pub(super) fn new(tree: Arc<Tree>, reads: Reads, near: Near, options: &MountOptions) -> Self {
+    /// An adapter that `threads` threads share, of which one never waits for the store.
+    pub(super) fn new(
+        answers: Answers,
+        near: Near,
+        counts: Arc<Counts>,
+        threads: usize,
+        options: &MountOptions,
+    ) -> Self {
         Self {
-            reads,
-            near,
-            presenter: Presenter::new(options, !tree.is_one_point()),
+            answers: Arc::new(answers),
             obeys_acls: options.obeys_acls(),
-            tree,
+            near,
+            counts,
+            waiting: WaitLimit::new(threads - 1),
+            pool: Pool::new(),
         }
     }
 
-    /// A request begins that reads so many bytes.
-    fn serve(&self, request: &Request, bytes: u32) -> Serving<'_> {
-        let thread = request.pid();
-        self.near.serve(Asked { thread, bytes })
-    }
-
-    /// Lists a directory from `cookie`; `emit` takes a name, its entry and the cookie behind it, until it is full.
-    fn list(
+    /// Counts a request, then has it answered: `ask` finds the answer, and `tell` puts it into the reply. If the answer
+    /// must be waited for and this thread may not wait, both are done by a thread of the pool, from the beginning.
+    fn serve<R: Send + 'static, A>(
         &self,
-        directory: NodeId,
-        cookie: u64,
-        emit: &mut dyn FnMut(&DirectoryEntry<'_>) -> bool,
-    ) -> Result<()> {
-        let dots = DOTS.len() as u64;
-        for (dot, place) in DOTS.iter().zip(1..).skip(cookie.min(dots) as usize) {
-            let taken = emit(&DirectoryEntry {
-                name: dot.as_bytes(),
-                node: directory,
-                file_type: FileType::Directory,
-                cookie: place,
-                attributes: Some(placeholder(directory, FileType::Directory)),
-            });
-            if !taken {
-                return Ok(());
+        question: &Question<'_>,
+        mut reply: R,
+        mut ask: impl FnMut(&Answers, &mut R) -> Result<A> + Send + 'static,
+        tell: impl FnOnce(&Answers, R, Result<A>) + Send + 'static,
+    ) {
+        let kind = question.kind;
+        let serving = self.near.serve(question.asked());
+        // First, so that whoever has an answer finds it counted.
+        self.counts.served(kind);
+        let answers = &self.answers;
+        let asking = || self.waiting.within(|| ask(answers, &mut reply));
+        match guard(kind, asking) {
+            Some(Err(error)) if error.kind() == ErrorKind::WouldWait => {
+                let answers = Arc::clone(answers);
+                self.pool.run(Box::new(move || {
+                    guard(kind, move || {
+                        let result = ask(&answers, &mut reply);
+                        tell(&answers, reply, result);
+                    });
+                }));
             }
-        }
-        let place = if cookie <= dots { 0 } else { cookie };
-        self.tree.list(directory, place, &mut |entry| emit(&entry))
-    }
-
-    /// The attributes of an entry of a listing, and how long they are to be believed.
-    fn listed(&self, entry: &DirectoryEntry<'_>) -> (FileAttr, Duration) {
-        match &entry.attributes {
-            Some(attributes) => (
-                self.presenter.by_node(attributes),
-                self.presenter.of_listing(attributes),
-            ),
-            None => (self.presenter.unknown(entry), Duration::ZERO),
-        }
-    }
-
-    /// Answers the access(2) of a mount that leaves permissions unchecked: only what can never work is refused.
-    fn may(&self, node: NodeId, mask: AccessFlags) -> std::result::Result<(), Errno> {
-        if mask.contains(AccessFlags::W_OK) {
-            return Err(Errno::EROFS);
-        }
-        if mask.contains(AccessFlags::X_OK) {
-            let attributes = self
-                .tree
-                .attributes(node)
-                .map_err(|error| failed("access", &error))?;
-            if attributes.file_type == FileType::Regular && attributes.mode & 0o111 == 0 {
-                return Err(Errno::EACCES);
+            Some(result) => {
+                guard(kind, || tell(answers, reply, result));
             }
+            None => {}
         }
-        Ok(())
-    }
-
-    fn names_of_xattrs(&self, node: NodeId) -> Result<Vec<u8>> {
-        let names = self.tree.xattr_names(node)?;
-        let mut list = Vec::new();
-        for name in names {
-            list.extend_from_slice(&name);
-            list.push(0);
-        }
-        Ok(list)
+        drop(serving);
+        self.waiting.rest();
     }
 }
 
-/// Does the work of a request; `request` names it in the log.
-fn guard(request: &str, work: impl FnOnce()) {
-    // The tree is whole after a panic: all that it remembers can be made again, and its locks survive one.
-    if catch_unwind(AssertUnwindSafe(work)).is_err() {
-        error!("{request} failed by an error in bygone itself: please report it");
+impl<'a> Question<'a> {
+    /// A request that reads no bytes of a file.
+    fn new(kind: RequestKind, request: &'a Request) -> Self {
+        Self {
+            kind,
+            request,
+            bytes: 0,
+        }
     }
+
+    /// Where it comes from.
+    fn asked(&self) -> Asked {
+        Asked {
+            thread: self.request.pid(),
+            bytes: self.bytes,
+        }
+    }
+}
+
+/// Does a part of the work of a request; None after a panic, by which the reply is dropped, which sends EIO.
+fn guard<T>(request: RequestKind, work: impl FnOnce() -> T) -> Option<T> {
+    // The tree is whole after a panic: all that it remembers can be made again, and its locks survive one.
+    let done = catch_unwind(AssertUnwindSafe(work));
+    if done.is_err() {
+        error!(
+            "{} failed by an error in bygone itself: please report it",
+            request.name()
+        );
+    }
+    done.ok()
 }
 
 /// Logs why a request fails, and gives the errno for it.
-fn failed(request: &str, error: &Error) -> Errno {
-    error!("{request}: {error}");
+fn failed(request: RequestKind, error: &Error) -> Errno {
+    error!("{}: {error}", request.name());
     errno(error.kind())
 }
 
@@ -159,6 +166,17 @@ fn reply_xattr(reply: ReplyXattr, size: u32, value: &[u8]) {
         Ok(length) if size == 0 => reply.size(length),
         Ok(length) if length <= size => reply.data(value),
         _ => reply.error(Errno::ERANGE),
+    }
+}
+
+fn reply_bytes(reply: ReplyData, bytes: &ReadBytes) {
+    match bytes.contiguous() {
+        Some(bytes) => reply.data(bytes),
+        None => {
+            let mut whole = Vec::with_capacity(bytes.len());
+            bytes.append_to(&mut whole);
+            reply.data(&whole);
+        }
     }
 }
 
@@ -189,27 +207,31 @@ impl Filesystem for Adapter {
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let _serving = self.serve(request, 0);
-        guard("lookup", || {
-            match self.tree.lookup(node(parent), name.as_bytes()) {
+        let question = Question::new(RequestKind::Lookup, request);
+        let (parent, name) = (node(parent), name.as_bytes().to_vec());
+        self.serve(
+            &question,
+            reply,
+            move |answers, _| answers.tree.lookup(parent, &name),
+            move |answers, reply, result| match result {
                 Ok(Some(attributes)) => {
-                    let lifetimes = self.presenter.of_lookup(&attributes);
+                    let lifetimes = answers.presenter.of_lookup(&attributes);
                     reply.entry_with_ttls(
                         &lifetimes.attributes,
                         &lifetimes.entry,
-                        &self.presenter.by_node(&attributes),
+                        &answers.presenter.by_node(&attributes),
                         GENERATION,
                     );
                 }
                 Ok(None) => {
                     // Node 0 stands for no entry, which is remembered too.
-                    let lifetime = duration(self.tree.lifetime_of_names(node(parent)));
+                    let lifetime = duration(answers.tree.lifetime_of_names(parent));
                     let nothing = placeholder(NodeId(0), FileType::Regular);
-                    reply.entry(&lifetime, &self.presenter.by_node(&nothing), GENERATION);
+                    reply.entry(&lifetime, &answers.presenter.by_node(&nothing), GENERATION);
                 }
-                Err(error) => reply.error(failed("lookup", &error)),
-            }
-        });
+                Err(error) => reply.error(failed(RequestKind::Lookup, &error)),
+            },
+        );
     }
 
     fn getattr(
@@ -219,22 +241,30 @@ impl Filesystem for Adapter {
         _handle: Option<FileHandle>,
         reply: ReplyAttr,
     ) {
-        let _serving = self.serve(request, 0);
-        guard("getattr", || match self.tree.attributes(node(inode)) {
-            Ok(attributes) => reply.attr(
-                &duration(attributes.lifetime),
-                &self.presenter.by_inode(&attributes),
-            ),
-            Err(error) => reply.error(failed("getattr", &error)),
-        });
+        self.serve(
+            &Question::new(RequestKind::Getattr, request),
+            reply,
+            move |answers, _| answers.tree.attributes(node(inode)),
+            |answers, reply, result| match result {
+                Ok(attributes) => reply.attr(
+                    &duration(attributes.lifetime),
+                    &answers.presenter.by_inode(&attributes),
+                ),
+                Err(error) => reply.error(failed(RequestKind::Getattr, &error)),
+            },
+        );
     }
 
     fn readlink(&self, request: &Request, inode: INodeNo, reply: ReplyData) {
-        let _serving = self.serve(request, 0);
-        guard("readlink", || match self.tree.target(node(inode)) {
-            Ok(target) => reply.data(&target),
-            Err(error) => reply.error(failed("readlink", &error)),
-        });
+        self.serve(
+            &Question::new(RequestKind::Readlink, request),
+            reply,
+            move |answers, _| answers.tree.target(node(inode)),
+            |_, reply, result| match result {
+                Ok(target) => reply.data(&target),
+                Err(error) => reply.error(failed(RequestKind::Readlink, &error)),
+            },
+        );
     }
 
     fn read(
@@ -248,23 +278,27 @@ impl Filesystem for Adapter {
         _owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let _serving = self.serve(request, size);
-        guard("read", || {
-            match self.tree.read(node(inode), offset, size) {
-                Ok(bytes) => match bytes.contiguous() {
-                    Some(bytes) => reply.data(bytes),
-                    None => {
-                        let mut whole = Vec::with_capacity(bytes.len());
-                        bytes.append_to(&mut whole);
-                        reply.data(&whole);
+        let question = Question {
+            bytes: size,
+            ..Question::new(RequestKind::Read, request)
+        };
+        self.serve(
+            &question,
+            reply,
+            move |answers, _| answers.tree.read(node(inode), offset, size),
+            move |answers, reply, result| {
+                match result {
+                    Ok(bytes) => {
+                        reply_bytes(reply, &bytes);
+                        answers.littles.note(node(inode), &bytes);
                     }
-                },
-                Err(error) => reply.error(failed("read", &error)),
-            }
-            if offset == 0 {
-                self.reads.note(node(inode));
-            }
-        });
+                    Err(error) => reply.error(failed(RequestKind::Read, &error)),
+                }
+                if offset == 0 {
+                    answers.reads.note(node(inode));
+                }
+            },
+        );
     }
 
     fn readdir(
@@ -272,21 +306,24 @@ impl Filesystem for Adapter {
         request: &Request,
         inode: INodeNo,
         _handle: FileHandle,
-        offset: u64,
-        mut reply: ReplyDirectory,
+        mut offset: u64,
+        reply: ReplyDirectory,
     ) {
-        let _serving = self.serve(request, 0);
-        guard("readdir", move || {
-            let result = self.list(node(inode), offset, &mut |entry| {
-                let kind = fuse_type(entry.file_type);
-                let name = OsStr::from_bytes(entry.name);
-                !reply.add(INodeNo(entry.node.0), entry.cookie, kind, name)
-            });
-            match result {
+        self.serve(
+            &Question::new(RequestKind::Readdir, request),
+            reply,
+            move |answers, reply| {
+                answers.list(node(inode), &mut offset, &mut |entry| {
+                    let kind = fuse_type(entry.file_type);
+                    let name = OsStr::from_bytes(entry.name);
+                    !reply.add(INodeNo(entry.node.0), entry.cookie, kind, name)
+                })
+            },
+            |_, reply, result| match result {
                 Ok(()) => reply.ok(),
-                Err(error) => reply.error(failed("readdir", &error)),
-            }
-        });
+                Err(error) => reply.error(failed(RequestKind::Readdir, &error)),
+            },
+        );
     }
 
     fn readdirplus(
@@ -294,46 +331,52 @@ impl Filesystem for Adapter {
         request: &Request,
         inode: INodeNo,
         _handle: FileHandle,
-        offset: u64,
-        mut reply: ReplyDirectoryPlus,
+        mut offset: u64,
+        reply: ReplyDirectoryPlus,
     ) {
-        let _serving = self.serve(request, 0);
-        guard("readdirplus", move || {
-            let result = self.list(node(inode), offset, &mut |entry| {
-                let (attributes, lifetime) = self.listed(entry);
-                let name = OsStr::from_bytes(entry.name);
-                !reply.add(
-                    attributes.ino,
-                    entry.cookie,
-                    name,
-                    &lifetime,
-                    &attributes,
-                    GENERATION,
-                )
-            });
-            match result {
+        self.serve(
+            &Question::new(RequestKind::Readdirplus, request),
+            reply,
+            move |answers, reply| {
+                answers.list(node(inode), &mut offset, &mut |entry| {
+                    let (attributes, lifetime) = answers.listed(entry);
+                    let name = OsStr::from_bytes(entry.name);
+                    !reply.add(
+                        attributes.ino,
+                        entry.cookie,
+                        name,
+                        &lifetime,
+                        &attributes,
+                        GENERATION,
+                    )
+                })
+            },
+            |_, reply, result| match result {
                 Ok(()) => reply.ok(),
-                Err(error) => reply.error(failed("readdirplus", &error)),
-            }
-        });
+                Err(error) => reply.error(failed(RequestKind::Readdirplus, &error)),
+            },
+        );
     }
 
     fn statfs(&self, request: &Request, _inode: INodeNo, reply: ReplyStatfs) {
-        let _serving = self.serve(request, 0);
-        guard("statfs", || {
-            let usage = self.tree.usage();
-            let blocks = usage.bytes.div_ceil(u64::from(USAGE_BLOCK_BYTES));
-            reply.statfs(
-                blocks,
-                0,
-                0,
-                usage.entries,
-                0,
-                USAGE_BLOCK_BYTES,
-                NAME_BYTES_MAX as u32,
-                USAGE_BLOCK_BYTES,
-            );
-        });
+        self.serve(
+            &Question::new(RequestKind::Statfs, request),
+            reply,
+            |answers, _| Ok(answers.tree.usage()),
+            |_, reply, result| match result {
+                Ok(usage) => reply.statfs(
+                    usage.bytes.div_ceil(u64::from(USAGE_BLOCK_BYTES)),
+                    0,
+                    0,
+                    usage.entries,
+                    0,
+                    USAGE_BLOCK_BYTES,
+                    NAME_BYTES_MAX as u32,
+                    USAGE_BLOCK_BYTES,
+                ),
+                Err(error) => reply.error(failed(RequestKind::Statfs, &error)),
+            },
+        );
     }
 
     fn getxattr(
@@ -344,32 +387,44 @@ impl Filesystem for Adapter {
         size: u32,
         reply: ReplyXattr,
     ) {
-        let _serving = self.serve(request, 0);
-        guard("getxattr", || {
-            match self.tree.xattr(node(inode), name.as_bytes()) {
+        let name = name.as_bytes().to_vec();
+        self.serve(
+            &Question::new(RequestKind::Getxattr, request),
+            reply,
+            move |answers, _| answers.tree.xattr(node(inode), &name),
+            move |_, reply, result| match result {
                 Ok(Some(value)) => reply_xattr(reply, size, &value),
                 Ok(None) => reply.error(Errno::ENODATA),
-                Err(error) => reply.error(failed("getxattr", &error)),
-            }
-        });
+                Err(error) => reply.error(failed(RequestKind::Getxattr, &error)),
+            },
+        );
     }
 
     /// Never ENOSYS, which would save a question for each file of a point that has none: with it `tar --xattrs` warns of
     /// every file, and `getfattr -d` fails.
     fn listxattr(&self, request: &Request, inode: INodeNo, size: u32, reply: ReplyXattr) {
-        let _serving = self.serve(request, 0);
-        guard("listxattr", || match self.names_of_xattrs(node(inode)) {
-            Ok(list) => reply_xattr(reply, size, &list),
-            Err(error) => reply.error(failed("listxattr", &error)),
-        });
+        self.serve(
+            &Question::new(RequestKind::Listxattr, request),
+            reply,
+            move |answers, _| answers.names_of_xattrs(node(inode)),
+            move |_, reply, result| match result {
+                Ok(list) => reply_xattr(reply, size, &list),
+                Err(error) => reply.error(failed(RequestKind::Listxattr, &error)),
+            },
+        );
     }
 
     fn access(&self, request: &Request, inode: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
-        let _serving = self.serve(request, 0);
-        guard("access", || match self.may(node(inode), mask) {
-            Ok(()) => reply.ok(),
-            Err(errno) => reply.error(errno),
-        });
+        self.serve(
+            &Question::new(RequestKind::Access, request),
+            reply,
+            move |answers, _| answers.refuses(node(inode), mask),
+            |_, reply, result| match result {
+                Ok(None) => reply.ok(),
+                Ok(Some(errno)) => reply.error(errno),
+                Err(error) => reply.error(failed(RequestKind::Access, &error)),
+            },
+        );
     }
 
     fn lseek(
@@ -381,26 +436,28 @@ impl Filesystem for Adapter {
         whence: i32,
         reply: ReplyLseek,
     ) {
-        let _serving = self.serve(request, 0);
-        guard("lseek", || {
-            let what = match whence {
-                libc::SEEK_DATA => SeekFor::Data,
-                libc::SEEK_HOLE => SeekFor::Hole,
-                // The kernel does all others by itself.
-                _ => return reply.error(Errno::EINVAL),
-            };
-            let Ok(offset) = u64::try_from(offset) else {
-                return reply.error(Errno::ENXIO);
-            };
-            match self.tree.seek(node(inode), offset, what) {
+        let what = match whence {
+            libc::SEEK_DATA => SeekFor::Data,
+            libc::SEEK_HOLE => SeekFor::Hole,
+            // The kernel does all others by itself.
+            _ => return reply.error(Errno::EINVAL),
+        };
+        let Ok(offset) = u64::try_from(offset) else {
+            return reply.error(Errno::ENXIO);
+        };
+        self.serve(
+            &Question::new(RequestKind::Lseek, request),
+            reply,
+            move |answers, _| answers.tree.seek(node(inode), offset, what),
+            |_, reply, result| match result {
                 Ok(Some(place)) => match i64::try_from(place) {
                     Ok(place) => reply.offset(place),
                     Err(_) => reply.error(Errno::EOVERFLOW),
                 },
                 Ok(None) => reply.error(Errno::ENXIO),
-                Err(error) => reply.error(failed("lseek", &error)),
-            }
-        });
+                Err(error) => reply.error(failed(RequestKind::Lseek, &error)),
+            },
+        );
     }
 
     refusals!();
@@ -421,7 +478,7 @@ mod tests {
         }
         let is_dropped = std::cell::Cell::new(false);
         let reply = Reply(&is_dropped);
-        guard("read", || {
+        guard(RequestKind::Read, || {
             let _reply = reply;
             panic!("on purpose");
         });

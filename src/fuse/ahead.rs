@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::counts::Counts;
 use crate::tree::{FramePlace, NodeId, SmallFile, Tree};
 
 /// Readers that are followed at a time.
@@ -69,6 +70,7 @@ pub(super) struct Pusher {
     due: Receiver<u64>,
     tree: Arc<Tree>,
     gate: Gate,
+    counts: Arc<Counts>,
 }
 
 /// What every push goes through, so that none is under way when the process ends with its mount in use. The kernel may
@@ -100,14 +102,14 @@ impl Gate {
     }
 
     /// Does `work`, which is a push; None if the gate is closed.
-    fn pass<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
+    pub(super) fn pass<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
         let _under_way = lock(&self.inner.under_way);
         (!self.inner.is_closed.load(Ordering::SeqCst)).then(work)
     }
 }
 
 /// The two ends of reading ahead in `tree`. The pusher ends when the reads are dropped.
-pub(super) fn ahead(tree: &Arc<Tree>, device: OwnedFd) -> (Reads, Pusher) {
+pub(super) fn ahead(tree: &Arc<Tree>, device: OwnedFd, counts: &Arc<Counts>) -> (Reads, Pusher) {
     let streams = Arc::default();
     let (sender, receiver) = bounded(DUE_MAX);
     let reads = Reads {
@@ -120,6 +122,7 @@ pub(super) fn ahead(tree: &Arc<Tree>, device: OwnedFd) -> (Reads, Pusher) {
         due: receiver,
         tree: Arc::clone(tree),
         gate: Gate::default(),
+        counts: Arc::clone(counts),
     };
     (reads, pusher)
 }
@@ -257,10 +260,14 @@ impl Pusher {
         let Ok(length) = u32::try_from(bytes.len()) else {
             return false;
         };
-        let header = store_header(small.node, length);
+        let header = store_header(small.node, 0, length);
         let pieces = [IoSlice::new(&header), IoSlice::new(bytes)];
         let pushed = self.gate.pass(|| rustix::io::writev(&self.device, &pieces));
-        matches!(pushed, Some(Ok(_)))
+        let is_pushed = matches!(pushed, Some(Ok(_)));
+        if is_pushed {
+            self.counts.pushed(u64::from(length));
+        }
+        is_pushed
     }
 }
 
@@ -271,15 +278,15 @@ const NOTIFY_STORE: u32 = 4;
 /// (node, offset, size, padding).
 const STORE_HEADER_BYTES: u32 = 16 + 24;
 
-/// What goes before the bytes of a whole file. Written here and not by fuser's notifier, since that does not tell when the
+/// What goes before bytes of a file at `offset`. Written here and not by fuser's notifier, since that does not tell when the
 /// kernel does not know the node.
-fn store_header(node: NodeId, length: u32) -> Vec<u8> {
+pub(super) fn store_header(node: NodeId, offset: u64, length: u32) -> Vec<u8> {
     let mut header = Vec::with_capacity(STORE_HEADER_BYTES as usize);
     header.extend_from_slice(&(STORE_HEADER_BYTES + length).to_ne_bytes());
     header.extend_from_slice(&NOTIFY_STORE.to_ne_bytes());
     header.extend_from_slice(&0_u64.to_ne_bytes());
     header.extend_from_slice(&node.0.to_ne_bytes());
-    header.extend_from_slice(&0_u64.to_ne_bytes());
+    header.extend_from_slice(&offset.to_ne_bytes());
     header.extend_from_slice(&length.to_ne_bytes());
     header.extend_from_slice(&0_u32.to_ne_bytes());
     header
@@ -429,13 +436,14 @@ mod tests {
 
     #[test]
     fn a_store_has_the_kernels_header() {
-        let header = store_header(NodeId(0x42), 4);
+        let header = store_header(NodeId(0x42), 0x99, 4);
         assert_eq!(header.len(), STORE_HEADER_BYTES as usize);
         assert_eq!(
             header[..8],
             [44_u32.to_ne_bytes(), NOTIFY_STORE.to_ne_bytes()].concat()
         );
         assert_eq!(header[16..24], 0x42_u64.to_ne_bytes());
+        assert_eq!(header[24..32], 0x99_u64.to_ne_bytes());
         assert_eq!(header[32..36], 4_u32.to_ne_bytes());
     }
 }

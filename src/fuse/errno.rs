@@ -19,6 +19,7 @@ pub(super) fn errno(kind: ErrorKind) -> Errno {
         | ErrorKind::Exists
         | ErrorKind::Locked
         | ErrorKind::Full
+        | ErrorKind::WouldWait
         | ErrorKind::Failed => Errno::EIO,
         ErrorKind::Unreachable => Errno::ETIMEDOUT,
         ErrorKind::Interrupted => Errno::EINTR,

@@ -9,17 +9,22 @@
 
 mod adapter;
 mod ahead;
+mod answers;
 mod attach;
 mod attributes;
+mod counts;
 mod errno;
 mod mounts;
 mod near;
 mod options;
 mod place;
+mod pool;
+mod read_ahead;
 mod refusals;
 mod session;
+mod whole;
 
 pub use mounts::{MountRecord, mount_at, unmount_and_wait};
 pub use options::{MountOptions, source_name};
 pub use place::{Protected, keep_apart, listed_place, prepare};
-pub use session::MountedTree;
+pub use session::{MountedTree, Order};

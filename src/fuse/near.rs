@@ -51,6 +51,9 @@ const SLOW_TICKS_MAX: u32 = 4;
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 
+/// The policy of the threads that serve near a reader; not of those that they start.
+const NEAR_POLICY: libc::c_int = libc::SCHED_IDLE | libc::SCHED_RESET_ON_FORK;
+
 /// A read of so many bytes is a large piece.
 const LARGE_READ_BYTES: u32 = 64 << 10;
 
@@ -204,6 +207,25 @@ impl Keeper {
     }
 }
 
+/// Where threads may run that those which serve near a reader start, and that are bound like these at first.
+#[derive(Clone, Copy)]
+pub(super) struct Usual(Option<CpuSet>);
+
+impl Usual {
+    /// Where this thread may run.
+    pub(super) fn of_this_thread() -> Self {
+        Self(sched_getaffinity(None).ok())
+    }
+
+    /// Has this thread run there.
+    pub(super) fn restore(self) {
+        if let Some(processors) = &self.0 {
+            // It may always have what its process began with; and nothing depends on it but time.
+            let _refused = sched_setaffinity(None, processors);
+        }
+    }
+}
+
 impl Thread {
     fn this() -> rustix::io::Result<Self> {
         let id = gettid();
@@ -275,7 +297,7 @@ impl State {
         only.set(processor);
         let result = self.threads.iter().try_for_each(|thread| {
             sched_setaffinity(Some(thread.id), &only)?;
-            set_policy(thread.id, libc::SCHED_IDLE)
+            set_policy(thread.id, NEAR_POLICY)
         });
         for thread in &self.others {
             let mut rest = thread.usual;
@@ -422,7 +444,7 @@ fn try_out() -> Result<(), String> {
         return Err("there is one processor".to_owned());
     }
     let tried = thread::spawn(|| {
-        set_policy(gettid(), libc::SCHED_IDLE)?;
+        set_policy(gettid(), NEAR_POLICY)?;
         set_policy(gettid(), libc::SCHED_OTHER)
     });
     match tried.join() {

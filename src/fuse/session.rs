@@ -1,8 +1,10 @@
 //! A mounted tree: from the first answer to the last, and how it ends.
 //!
-//! As many threads serve requests as there are cores, each with a descriptor of its own; more were slower. One thread
-//! more looks for new points and tells the kernel what it must forget, and one puts into the page cache what will be
-//! read next: never a serving thread, for the kernel may hold a lock that a request waits with. A session ends when its mount is taken away, by whomever, or when it is told to.
+//! As many threads serve requests as there are cores, each with a descriptor of its own; more were slower. One more rests
+//! until these wait for the store for long, and a pool has the requests that must wait then. One thread looks for new
+//! points and tells the kernel what it must forget, and one puts into the page cache what will be read next: never a
+//! serving thread, for the kernel may hold a lock that a request waits with. A session ends when its mount is taken away,
+//! by whomever, or when it is told to.
 
 use std::ffi::OsStr;
 use std::io;
@@ -19,10 +21,15 @@ use log::{error, info, warn};
 
 use super::adapter::Adapter;
 use super::ahead::{Gate, ahead};
+use super::answers::Answers;
 use super::attach::attach;
+use super::attributes::Presenter;
+use super::counts::Counts;
 use super::mounts::{self, MountRecord};
 use super::near::near;
 use super::options::MountOptions;
+use super::read_ahead::set_read_ahead;
+use super::whole::whole;
 use crate::base::{Error, ErrorKind, Result};
 use crate::tree::Tree;
 
@@ -35,11 +42,22 @@ const THREADS_END_WITHIN: Duration = Duration::from_secs(10);
 /// How long a push may take to end: as long as the read does that it waits for.
 const PUSH_ENDS_WITHIN: Duration = Duration::from_secs(2);
 
+/// What a mount may be told while it is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Log what was done so far.
+    Tell,
+    /// Take the mount away and end.
+    Stop,
+}
+
 /// A tree that is mounted and answers; it is taken away when dropped, should it still be there.
 pub struct MountedTree {
     record: MountRecord,
     ended: Receiver<io::Result<()>>,
     pushes: Gate,
+    tree: Arc<Tree>,
+    counts: Arc<Counts>,
     /// The mount is gone: whatever is at its place is someone else's, even if it looks alike.
     is_gone: bool,
     /// Dropped, it ends the thread that looks for new points.
@@ -67,16 +85,31 @@ impl MountedTree {
         mounted
     }
 
-    /// Serves until the mount is taken away, or until something comes from `stop`, upon which it is taken away here,
-    /// even if it is in use: what is open then fails once this process ends, which it should do next.
+    /// Serves until the mount is taken away, or until it is ordered to stop or nobody can order anything any more, upon
+    /// which it is taken away here, even if it is in use: what is open then fails once this process ends, which it should
+    /// do next. In the end, and when it is ordered to, it logs what it did.
     ///
     /// # Errors
     /// Failed, if serving ended by itself.
-    pub fn serve<T>(mut self, stop: &Receiver<T>) -> Result<()> {
-        select! {
-            recv(self.ended) -> result => self.finish(result.ok()),
-            recv(stop) -> _ => self.unmount(),
-        }
+    pub fn serve(mut self, orders: &Receiver<Order>) -> Result<()> {
+        // Not before: the first line of a log looks the local zone up, in all folders of /usr/share/zoneinfo.
+        info!("{} is mounted", self.record.place.display());
+        let result = loop {
+            select! {
+                recv(self.ended) -> result => break self.finish(result.ok()),
+                recv(orders) -> order => match order {
+                    Ok(Order::Tell) => self.tell(),
+                    Ok(Order::Stop) | Err(_) => break self.unmount(),
+                },
+            }
+        };
+        self.tell();
+        result
+    }
+
+    /// Logs what was done so far.
+    fn tell(&self) {
+        info!("{}", self.counts.line(&self.tree.fetched()));
     }
 
     /// Takes the mount away and waits for the threads to end.
@@ -141,29 +174,49 @@ fn start(
     let pushing = device
         .try_clone()
         .map_err(|error| Error::io("share the mount's device", error))?;
+    let giving = device
+        .try_clone()
+        .map_err(|error| Error::io("share the mount's device", error))?;
     let watched = device
         .try_clone()
         .map_err(|error| Error::io("share the mount's device", error))?;
-    let (reads, pusher) = ahead(tree, pushing);
+    let counts = Arc::new(Counts::default());
     let (near, watch) = near(watched);
-    let adapter = Adapter::new(Arc::clone(tree), reads, near, options);
+    let (reads, pusher) = ahead(tree, pushing, &counts);
+    let pushes = pusher.gate();
+    let (littles, giver) = whole(giving, pushes.clone());
+    let answers = Answers {
+        tree: Arc::clone(tree),
+        presenter: Presenter::new(options, !tree.is_one_point()),
+        reads,
+        littles,
+    };
+    let threads = serving_threads();
+    let adapter = Adapter::new(answers, near, Arc::clone(&counts), threads, options);
     let access = if options.allow_other {
         SessionACL::All
     } else {
         SessionACL::Owner
     };
     let mut config = Config::default();
-    config.n_threads = Some(thread::available_parallelism().map_or(2, usize::from));
+    config.n_threads = Some(threads);
     config.clone_fd = true;
     let session = Session::from_fd(adapter, device, access, config)
         .map_err(|error| Error::io("agree with the kernel on how to serve the mount", error))?;
     let notifier = session.notifier();
-    let pushes = pusher.gate();
-    let keeper = watch.keeper();
-    spawn("bygone-ahead", move || {
-        keeper.keep_this_thread_off();
-        pusher.run();
-    })?;
+    for (name, work) in [
+        (
+            "bygone-ahead",
+            Box::new(|| pusher.run()) as Box<dyn FnOnce() + Send>,
+        ),
+        ("bygone-whole", Box::new(|| giver.run())),
+    ] {
+        let keeper = watch.keeper();
+        spawn(name, move || {
+            keeper.keep_this_thread_off();
+            work();
+        })?;
+    }
     spawn("bygone-near", move || watch.run())?;
     let (ending, ended) = bounded(1);
     spawn("bygone-session", move || {
@@ -181,15 +234,22 @@ fn start(
             error,
         )
     })?;
+    set_read_ahead(&record.device);
     announce(&record.device);
-    info!("{} is mounted", record.place.display());
     Ok(MountedTree {
         record: record.clone(),
         ended,
         pushes,
+        tree: Arc::clone(tree),
+        counts,
         is_gone: false,
         _poll_until_dropped: poll_until_dropped,
     })
+}
+
+/// One more than there are cores: it rests until all others wait for the store for long, and takes requests then.
+fn serving_threads() -> usize {
+    1 + thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Lets whoever unmounts notice when this process has ended.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::base::{Error, Result, Row, RunId};
-use crate::fetch::{Fetcher, Piece};
+use crate::fetch::{Fetcher, Piece, may_wait};
 use crate::format::run::{
     Block, BlockAt, Filter, FilterPart, IndexPart, PieceAt, RunFooter, Sequence, Table,
     associated_data, block_of_key, block_of_row, decode_block_at, filter_contains,
@@ -144,7 +144,9 @@ impl Pieces {
         index: &OpenIndex<'_>,
         at: &BlockAt,
     ) -> Result<Block> {
+        // Who may not wait brings nothing along, and must not leave word that it did.
         let window = match sequence {
+            _ if !may_wait() => None,
             Sequence::Directories => self.directories_near.plan(at.number),
             Sequence::Files => self.files_ahead.plan(at.number),
             Sequence::Origins | Sequence::Warnings => None,
@@ -233,6 +235,7 @@ impl Pieces {
     /// What all lookups begin with, in one request when the first of it is asked for: a chain has many small runs.
     fn fetch_head(&self) {
         if self.head_was_asked.load(Ordering::Relaxed)
+            || !may_wait()
             || self.head_was_asked.swap(true, Ordering::Relaxed)
         {
             return;

@@ -8,6 +8,7 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 use zstd::bulk::{Compressor, Decompressor};
+use zstd::zstd_safe::WriteBuf;
 
 use crate::base::{Error, Result};
 
@@ -114,20 +115,38 @@ pub(super) fn decompress(
     plain: &mut Vec<u8>,
 ) -> std::result::Result<(), String> {
     plain.reserve_exact(length);
-    let made = DECOMPRESSOR
+    let made = decompress_to(body, plain)?;
+    check_length(made, length)
+}
+
+/// Fills `plain` with the decompressed bytes of `body`, exactly. The error is a problem in words.
+pub(super) fn decompress_into(body: &[u8], plain: &mut [u8]) -> std::result::Result<(), String> {
+    let length = plain.len();
+    let made = decompress_to(body, plain)?;
+    check_length(made, length)
+}
+
+fn decompress_to<Room: WriteBuf + ?Sized>(
+    body: &[u8],
+    room: &mut Room,
+) -> std::result::Result<usize, String> {
+    DECOMPRESSOR
         .with_borrow_mut(|slot| -> io::Result<usize> {
             let decompressor = match slot {
                 Some(decompressor) => decompressor,
                 None => slot.insert(Decompressor::new()?),
             };
-            decompressor.decompress_to_buffer(body, plain)
+            decompressor.decompress_to_buffer(body, room)
         })
-        .map_err(|error| format!("zstd refuses its body: {error}"))?;
-    if made == length {
+        .map_err(|error| format!("zstd refuses its body: {error}"))
+}
+
+fn check_length(made: usize, promised: usize) -> std::result::Result<(), String> {
+    if made == promised {
         Ok(())
     } else {
         Err(format!(
-            "it has {made} plain bytes where its header promises {length}"
+            "it has {made} plain bytes where its header promises {promised}"
         ))
     }
 }

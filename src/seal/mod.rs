@@ -2,8 +2,8 @@
 //!
 //! Sealing compresses with zstd (or stores, where that is not smaller), puts a header before and a tag behind, and
 //! binds all of it to associated data that the reader must know: for a block of a run, its place. Opening checks the
-//! tag over everything before one byte is decompressed, and never makes more plain bytes than the header promised
-//! and the caller allows.
+//! tag over everything before one byte is decompressed (but for frames, see `frame`), and never makes more plain bytes
+//! than the header promised and the caller allows.
 //!
 //! Today's only seal is that of an unencrypted repository: the tag is a BLAKE3 hash, against corruption and mixed-up
 //! pieces, not against someone who writes to the store. Encryption will be another method behind the same calls: the
@@ -12,9 +12,11 @@
 //! Deliberately not here: where sealed pieces lie, and the check of a chunk against its id (its reader does that).
 
 mod compression;
+mod frame;
 mod kind;
 
 pub use compression::Compression;
+pub use frame::SealedFrame;
 pub use kind::SealedKind;
 
 use crate::base::{ByteReader, ChunkId, Error, ErrorKind, RepositoryId, Result};
@@ -155,16 +157,7 @@ impl Seal {
     ) -> Result<()> {
         plain.clear();
         let corrupt = |problem: &str| Error::corrupt(kind, problem);
-        let (tagged, tag) = sealed
-            .split_last_chunk::<TAG_BYTES>()
-            .filter(|(tagged, _)| tagged.len() >= HEADER_BYTES)
-            .ok_or_else(|| corrupt("it is shorter than its header and tag"))?;
-        // Not a secret, so that the comparison may take as long as it likes.
-        if self.tag(associated, tagged) != *tag {
-            return Err(corrupt(
-                "its tag does not fit; its bytes have changed, or it is from another place",
-            ));
-        }
+        let tagged = self.tagged(kind, associated, sealed)?;
         let mut reader = ByteReader::new("a sealed piece", tagged);
         let coding = Header::decode(&mut reader)?.check(kind, plain_bytes_max)?;
         match coding {
@@ -197,6 +190,27 @@ impl Seal {
     /// The seed of content-defined chunking, so that the same repository always cuts alike.
     pub fn chunking_seed(&self) -> u64 {
         self.chunking_seed
+    }
+
+    /// The header and body of a sealed piece whose tag fits.
+    fn tagged<'a>(
+        &self,
+        kind: SealedKind,
+        associated: &[u8],
+        sealed: &'a [u8],
+    ) -> Result<&'a [u8]> {
+        let (tagged, tag) = sealed
+            .split_last_chunk::<TAG_BYTES>()
+            .filter(|(tagged, _)| tagged.len() >= HEADER_BYTES)
+            .ok_or_else(|| Error::corrupt(kind, "it is shorter than its header and tag"))?;
+        // Not a secret, so that the comparison may take as long as it likes.
+        if self.tag(associated, tagged) == *tag {
+            return Ok(tagged);
+        }
+        Err(Error::corrupt(
+            kind,
+            "its tag does not fit; its bytes have changed, or it is from another place",
+        ))
     }
 
     /// The tag over associated data, header and body. The length in front keeps the first two apart.

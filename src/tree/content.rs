@@ -42,6 +42,16 @@ pub(super) enum Part {
     Zeros(u64),
 }
 
+impl Part {
+    /// How many bytes of the file it is.
+    pub(super) fn length(&self) -> u64 {
+        match self {
+            Self::Chunk(_, range) => range.len() as u64,
+            Self::Zeros(length) => *length,
+        }
+    }
+}
+
 /// Covers some bytes of a file.
 pub(super) trait Covers {
     /// How many.

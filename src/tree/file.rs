@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::base::{ChunkId, Error, Key, Result};
-use crate::fetch::{ChunkBytes, Fetcher};
-use crate::format::{ChunkPlace, Entry, Extent, ExtentList, FileType, Metadata, decode_extents};
+use crate::fetch::{ChunkBytes, ChunkPart, Fetcher, Gathered};
+use crate::format::{Entry, Extent, ExtentList, FileType, Metadata, decode_extents};
 
 use super::ahead::FramePlace;
 use super::content::{FileContent, Part, SeekFor, Table};
@@ -26,16 +26,26 @@ pub(super) struct File {
     content: FileContent,
 }
 
-/// Bytes of a file: views into what they came from.
+/// Bytes of a file: a view into what they came from, or gathered from several chunks.
 #[derive(Clone)]
-pub struct ReadBytes {
-    slices: Vec<Slice>,
-    length: usize,
+pub struct ReadBytes(Bytes);
+
+/// A chunk of a file, and where it begins in the file.
+pub struct WholeChunk {
+    /// In bytes.
+    pub offset: u64,
+    pub bytes: ChunkBytes,
 }
 
 #[derive(Clone)]
-enum Slice {
-    Chunk(ChunkBytes),
+enum Bytes {
+    Chunk {
+        /// The whole of it, which begins at `offset` in the file.
+        whole: ChunkBytes,
+        offset: u64,
+        range: Range<usize>,
+    },
+    Gathered(Gathered),
     Zeros(usize),
     Inline(Arc<File>, Range<usize>),
 }
@@ -43,60 +53,59 @@ enum Slice {
 impl ReadBytes {
     /// How many bytes there are.
     pub fn len(&self) -> usize {
-        self.length
+        match &self.0 {
+            Bytes::Chunk { range, .. } => range.len(),
+            Bytes::Gathered(bytes) => bytes.len(),
+            Bytes::Zeros(length) => *length,
+            Bytes::Inline(_, range) => range.len(),
+        }
     }
 
     /// Are there none?
     pub fn is_empty(&self) -> bool {
-        self.length == 0
+        self.len() == 0
     }
 
-    /// All of them, if they lie side by side.
+    /// All of them, side by side. None for more zeros than the largest read that the kernel makes.
     pub fn contiguous(&self) -> Option<&[u8]> {
-        match &self.slices[..] {
-            [] => Some(&[]),
-            [only] => only.contiguous(),
+        match &self.0 {
+            Bytes::Chunk { whole, range, .. } => whole.get(range.clone()),
+            Bytes::Gathered(bytes) => Some(bytes),
+            Bytes::Zeros(length) => ZEROS.get(..*length),
+            Bytes::Inline(file, range) => match &file.content {
+                FileContent::Inline(bytes) => bytes.get(range.clone()),
+                _ => None,
+            },
+        }
+    }
+
+    /// The chunk that they are a part of, if they are a part of one, and it was opened for them and not before.
+    pub fn just_opened(&self) -> Option<WholeChunk> {
+        match &self.0 {
+            Bytes::Chunk {
+                whole,
+                offset,
+                range,
+            } if whole.is_new() && range.len() < whole.len() => Some(WholeChunk {
+                offset: *offset,
+                bytes: whole.clone(),
+            }),
             _ => None,
         }
     }
 
     /// Appends a copy of them.
     pub fn append_to(&self, out: &mut Vec<u8>) {
-        out.reserve(self.length);
-        for slice in &self.slices {
-            match slice.contiguous() {
-                Some(bytes) => out.extend_from_slice(bytes),
-                None => out.resize(out.len() + slice.len(), 0),
-            }
+        match self.contiguous() {
+            Some(bytes) => out.extend_from_slice(bytes),
+            None => out.resize(out.len() + self.len(), 0),
         }
     }
 }
 
 impl fmt::Debug for ReadBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ReadBytes({} bytes)", self.length)
-    }
-}
-
-impl Slice {
-    fn len(&self) -> usize {
-        match self {
-            Self::Chunk(bytes) => bytes.len(),
-            Self::Zeros(length) => *length,
-            Self::Inline(_, range) => range.len(),
-        }
-    }
-
-    /// None for more zeros than there is a slice of.
-    fn contiguous(&self) -> Option<&[u8]> {
-        match self {
-            Self::Chunk(bytes) => Some(bytes),
-            Self::Zeros(length) => ZEROS.get(..*length),
-            Self::Inline(file, range) => match &file.content {
-                FileContent::Inline(bytes) => bytes.get(range.clone()),
-                _ => None,
-            },
-        }
+        write!(f, "ReadBytes({} bytes)", self.len())
     }
 }
 
@@ -160,25 +169,25 @@ impl File {
             .size
             .min(offset.saturating_add(u64::from(size)));
         let range = offset.min(end)..end;
-        self.slices(fetcher, lists, range.clone())
-            .and_then(|slices| whole(slices, range))
+        self.bytes(fetcher, lists, range)
+            .map(ReadBytes)
             .map_err(|error| error.context(format_args!("{} at offset {offset}", self.key)))
     }
 
-    fn slices(
+    fn bytes(
         self: &Arc<Self>,
         fetcher: &Fetcher,
         lists: &ExtentLists,
         range: Range<u64>,
-    ) -> Result<Vec<Slice>> {
-        match &self.content {
-            FileContent::Nothing => Ok(Vec::new()),
-            FileContent::Damaged(problem) => Err(Error::corrupt("its content", problem)),
+    ) -> Result<Bytes> {
+        let parts = match &self.content {
+            FileContent::Nothing => Vec::new(),
+            FileContent::Damaged(problem) => return Err(Error::corrupt("its content", problem)),
             FileContent::Inline(_) => {
                 let range = range.start as usize..range.end as usize;
-                Ok(vec![Slice::Inline(Arc::clone(self), range)])
+                return Ok(Bytes::Inline(Arc::clone(self), range));
             }
-            FileContent::Extents(extents) => fetch_parts(fetcher, extents.parts(range).collect()),
+            FileContent::Extents(extents) => extents.parts(range.clone()).collect(),
             FileContent::Lists(table) => {
                 let mut parts = Vec::new();
                 for (list, covered) in table.overlapping(range.clone()) {
@@ -187,9 +196,10 @@ impl File {
                     let end = range.end.min(covered.end) - covered.start;
                     parts.extend(extents.parts(start..end));
                 }
-                fetch_parts(fetcher, parts)
+                parts
             }
-        }
+        };
+        fetch_parts(fetcher, parts, range)
     }
 
     /// The first place at or after `offset` that is what is looked for. None if `offset` is at or behind the file's
@@ -240,40 +250,39 @@ impl File {
     }
 }
 
-/// A read is whole or an error: a short one in the middle of a file would read as zeros.
-fn whole(slices: Vec<Slice>, range: Range<u64>) -> Result<ReadBytes> {
-    let length = slices.iter().map(Slice::len).sum();
-    if length as u64 == range.end - range.start {
-        Ok(ReadBytes { slices, length })
-    } else {
-        Err(Error::corrupt("its content", "it does not cover the file"))
+/// The bytes of parts, which make up `range` of a file. A read is whole or an error: a short one in the middle of a file would
+/// read as zeros.
+fn fetch_parts(fetcher: &Fetcher, parts: Vec<Part>, range: Range<u64>) -> Result<Bytes> {
+    let length = range.end - range.start;
+    if parts.iter().map(Part::length).sum::<u64>() != length {
+        return Err(Error::corrupt("its content", "it does not cover the file"));
+    }
+    match &parts[..] {
+        [] => Ok(Bytes::Zeros(0)),
+        [Part::Zeros(_)] => Ok(Bytes::Zeros(length as usize)),
+        [Part::Chunk(place, within)] => Ok(Bytes::Chunk {
+            whole: fetcher.chunk(place)?,
+            offset: range.start - within.start as u64,
+            range: within.clone(),
+        }),
+        _ => fetcher
+            .gather(length as usize, |room| fill(fetcher, parts, room))
+            .map(Bytes::Gathered),
     }
 }
 
-/// The bytes of parts, those of several chunks fetched together.
-fn fetch_parts(fetcher: &Fetcher, parts: Vec<Part>) -> Result<Vec<Slice>> {
-    if let [Part::Chunk(place, range)] = &parts[..] {
-        let chunk = fetcher.chunk(place)?;
-        return Ok(vec![Slice::Chunk(chunk.slice(range.clone()))]);
+/// Fills `room`, which is as long as all parts are together.
+fn fill(fetcher: &Fetcher, parts: Vec<Part>, mut room: &mut [u8]) -> Result<()> {
+    let mut chunks = Vec::with_capacity(parts.len());
+    for part in parts {
+        let (into, rest) = room.split_at_mut(part.length() as usize);
+        room = rest;
+        match part {
+            Part::Zeros(_) => into.fill(0),
+            Part::Chunk(place, range) => chunks.push(ChunkPart { place, range, into }),
+        }
     }
-    let places: Vec<ChunkPlace> = parts
-        .iter()
-        .filter_map(|part| match part {
-            Part::Chunk(place, _) => Some(*place),
-            Part::Zeros(_) => None,
-        })
-        .collect();
-    let mut chunks = fetcher.chunks(&places)?.into_iter();
-    Ok(parts
-        .into_iter()
-        .map(|part| match part {
-            Part::Zeros(length) => Slice::Zeros(length as usize),
-            Part::Chunk(_, range) => {
-                let chunk = chunks.next().expect("a chunk comes for each place");
-                Slice::Chunk(chunk.slice(range))
-            }
-        })
-        .collect())
+    fetcher.read_parts(&mut chunks)
 }
 
 fn extents_of(

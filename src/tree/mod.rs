@@ -23,7 +23,7 @@ mod views;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::base::{Error, ErrorKind, PointId, Result, Timestamp};
-use crate::fetch::Fetcher;
+use crate::fetch::{Counters, Fetcher};
 use crate::repo::PointFilter;
 
 use file::{ExtentLists, File};
@@ -38,7 +38,7 @@ use views::Views;
 pub use ahead::{FramePlace, SmallFile};
 pub use attributes::{Attributes, DirectoryEntry, Lifetime};
 pub use content::SeekFor;
-pub use file::ReadBytes;
+pub use file::{ReadBytes, WholeChunk};
 pub use node::NodeId;
 pub use numbers::Numbers;
 pub use views::{Changes, Owner};
@@ -256,6 +256,11 @@ impl Tree {
             usage.entries = usage.entries.saturating_add(point.figures.entries);
         });
         usage
+    }
+
+    /// What was fetched for this tree so far.
+    pub fn fetched(&self) -> Counters {
+        self.points.fetcher().counters()
     }
 
     /// Looks for points that have come, and returns what to invalidate. Nothing ever changes where one point is the

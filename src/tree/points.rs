@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use lru::LruCache;
 
-use crate::base::{Error, Key, Origin, PointId, Result, Row, RunId};
-use crate::fetch::Fetcher;
+use crate::base::{Error, ErrorKind, Key, Origin, PointId, Result, Row, RunId};
+use crate::fetch::{Fetcher, check_may_wait};
 use crate::format::{Entry, KeyedRecord, Point, Record, RunReference, Section};
 use crate::manifest::{Chain, Found, Run};
 
@@ -108,6 +108,7 @@ impl Points {
         if let Some(open) = lock(&self.open).get(&number) {
             return Ok(Arc::clone(open));
         }
+        check_may_wait(format_args!("the chain of point number {}", number.0))?;
         let _opening = lock(&self.opening[number.0 as usize % OPENING_LOCKS]);
         if let Some(open) = lock(&self.open).get(&number) {
             return Ok(Arc::clone(open));
@@ -171,6 +172,7 @@ impl Points {
             match self.entry_in(&holder, origin) {
                 Ok(Some(found)) => return Ok(found),
                 Ok(None) => {}
+                Err(error) if error.kind() == ErrorKind::WouldWait => return Err(error),
                 Err(error) => failure = failure.or(Some(error)),
             }
         }

@@ -12,7 +12,7 @@ use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 use rustix::mount::{UnmountFlags, mount_bind, unmount};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::machine::{Machine, assert_success, is_mounted, path_text, run, within};
+use crate::machine::{Machine, assert_success, figure, is_mounted, path_text, run, within};
 
 /// What a signal or an unmount may take to end a process.
 const SOON: Duration = Duration::from_secs(5);
@@ -359,4 +359,30 @@ fn an_empty_repository_mounts_and_shows_its_first_point_when_it_comes() {
     let point = machine.back_up("--full");
     assert!(within(SOON, || mount.path("points").join(&point).is_dir()));
     assert!(within(SOON, || mount.path("latest").is_dir()));
+}
+
+#[test]
+fn a_mount_tells_what_it_did_when_it_is_asked_and_at_its_end() {
+    let (machine, _) = with_a_point();
+    let mount = machine.mount("mnt", &["--cache-memory", "32M"]);
+    assert!(!mount.logged().contains("served"));
+    let before = mount.did();
+    assert_eq!(figure(&before, "cache ", "limit"), 32 << 20);
+    assert_eq!(figure(&before, "frames ", "opened"), 0);
+    fs::write(machine.path("source/long"), vec![7; 300_000]).unwrap();
+    let point = machine.back_up("--incremental");
+    assert!(within(SOON, || mount.path("points").join(&point).is_dir()));
+    let source = mount.source(&point, &machine.path("source"));
+    assert_eq!(fs::read(source.join("long")).unwrap().len(), 300_000);
+    mount.signal(Signal::TERM);
+    assert!(within(SOON, || mount.is_gone()));
+    let after = mount.did_last();
+    assert!(figure(&after, "served ", "read") > 0);
+    assert!(figure(&after, "served ", "lookup") > figure(&before, "served ", "lookup"));
+    assert!(figure(&after, "frames ", "opened") > 0);
+    assert!(figure(&after, "fetched ", "requests") > figure(&before, "fetched ", "requests"));
+    assert!(figure(&after, "fetched ", "bytes") > figure(&before, "fetched ", "bytes"));
+    assert_eq!(figure(&after, "pushed ", "files"), 0);
+    let peak = figure(&after, "cache ", "peak");
+    assert!(figure(&after, "cache ", "bytes") <= peak && peak <= 32 << 20);
 }

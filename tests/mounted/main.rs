@@ -5,11 +5,13 @@
 mod ahead;
 mod commands;
 mod errno;
-mod machine;
 mod merged;
 mod near;
 mod permissions;
 mod shown;
+mod whole;
 
+#[path = "../support/machine.rs"]
+mod machine;
 #[path = "../support/snapshot.rs"]
 mod snapshot;

@@ -136,6 +136,7 @@ fn is_about_object(error: &Error) -> bool {
         | ErrorKind::WrongPassword
         | ErrorKind::Unreachable
         | ErrorKind::Full
-        | ErrorKind::Interrupted => false,
+        | ErrorKind::Interrupted
+        | ErrorKind::WouldWait => false,
     }
 }

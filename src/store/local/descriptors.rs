@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::num::{NonZeroU64, NonZeroUsize};
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,6 +12,9 @@ use lru::LruCache;
 use rustix::buffer::spare_capacity;
 use rustix::fs::{Advice, fadvise};
 use rustix::io::{Errno, pread};
+use rustix::process::{Resource, getrlimit};
+
+use super::neighbourhood::Neighbourhood;
 
 /// How many files stay open. Few enough for the usual limit of 1,024 descriptors a process, many enough for the
 /// runs and packs of a year of daily points, which a tree that is read in order goes through again and again.
@@ -21,11 +25,15 @@ const OPEN_FILES_MAX: NonZeroUsize = NonZeroUsize::new(512).expect("it is not ze
 /// arms about as long as to find one range in it, and other disks less than to find a dozen.
 const BROUGHT_WHOLE_BYTES_MAX: u64 = 1 << 20;
 
+/// Files that stay open take one descriptor in so many that the process may have: of the usual 1,024, all of the above.
+const DESCRIPTORS_PARTS: u64 = 2;
+
 /// An open file and its length, which never changes.
 #[derive(Debug)]
 pub(super) struct OpenFile {
     file: File,
     pub(super) length: u64,
+    neighbourhood: Mutex<Neighbourhood>,
 }
 
 impl OpenFile {
@@ -42,7 +50,24 @@ impl OpenFile {
         }
         // The vector may have got more room than was asked for.
         bytes.truncate(length);
+        self.ask_for_neighbours(&(offset..offset + bytes.len() as u64));
         Ok(bytes)
+    }
+
+    /// Asks the system for what is likely to be read soon after `range`.
+    fn ask_for_neighbours(&self, range: &Range<u64>) {
+        let wanted = {
+            let mut neighbourhood = self
+                .neighbourhood
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            neighbourhood.note(range, self.length)
+        };
+        let Some(wanted) = wanted else { return };
+        if let Some(length) = NonZeroU64::new(wanted.end.saturating_sub(wanted.start)) {
+            // Where a file system does not know this, the next reader waits longer, and that is all.
+            let _unheard = fadvise(&self.file, wanted.start, Some(length), Advice::WillNeed);
+        }
     }
 }
 
@@ -55,8 +80,11 @@ pub(super) struct Descriptors {
 impl Descriptors {
     /// None yet.
     pub(super) fn new() -> Self {
+        let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let part = usize::try_from(descriptors / DESCRIPTORS_PARTS).unwrap_or(usize::MAX);
+        let most = NonZeroUsize::new(part).unwrap_or(NonZeroUsize::MIN);
         Self {
-            open: Mutex::new(LruCache::new(OPEN_FILES_MAX)),
+            open: Mutex::new(LruCache::new(most.min(OPEN_FILES_MAX))),
         }
     }
 
@@ -77,7 +105,11 @@ impl Descriptors {
             // A hint: whoever reads waits for what it needs, with it or without.
             let _hint = fadvise(&file, 0, NonZeroU64::new(length), Advice::WillNeed);
         }
-        let open = Arc::new(OpenFile { file, length });
+        let open = Arc::new(OpenFile {
+            file,
+            length,
+            neighbourhood: Mutex::default(),
+        });
         self.lock().put(name.to_owned(), Arc::clone(&open));
         Ok(open)
     }

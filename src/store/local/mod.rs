@@ -8,6 +8,7 @@
 
 mod descriptors;
 mod directory;
+mod neighbourhood;
 mod temporaries;
 
 use std::fs;

@@ -144,12 +144,26 @@ impl Machine {
 
     /// Mounts at a folder of this name, with these arguments, and logs to a file of its own.
     pub fn mount(&self, name: &str, arguments: &[&str]) -> Mount {
+        self.mount_under(name, arguments, |_| {})
+    }
+
+    /// Like `mount`, with a command that `limit` has put under a limit.
+    pub fn mount_under(
+        &self,
+        name: &str,
+        arguments: &[&str],
+        limit: impl FnOnce(&mut Command),
+    ) -> Mount {
         let place = self.folder(name);
         let log = self.path(format!("{name}.log"));
         let mut all = vec!["mount", "--json", "--log-file", path_text(&log)];
         all.extend(arguments);
         all.push(path_text(&place));
-        let told: serde_json::Value = serde_json::from_str(&self.done(&all)).unwrap();
+        let mut command = self.bygone(&all);
+        limit(&mut command);
+        let output = command.output().unwrap();
+        assert_success(&output);
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         let process = told["process"].as_i64().unwrap();
         Mount {
             below: self.path(""),
@@ -221,6 +235,24 @@ impl Mount {
         fs::read_to_string(&self.log).unwrap()
     }
 
+    /// Asks what it has done so far, and returns its line.
+    pub fn did(&self) -> String {
+        let lines = |log: &str| log.matches(DID).count();
+        let before = lines(&self.logged());
+        self.signal(Signal::USR1);
+        let has_told = within(Duration::from_secs(60), || lines(&self.logged()) > before);
+        assert!(has_told, "{}", self.logged());
+        self.did_last()
+    }
+
+    /// The last line of what it has done that it logged.
+    pub fn did_last(&self) -> String {
+        let log = self.logged();
+        let line = log.lines().rfind(|line| line.contains(DID));
+        let (_, told) = line.unwrap().split_once("info: ").unwrap();
+        told.to_owned()
+    }
+
     pub fn signal(&self, signal: Signal) {
         kill_process(self.process, signal).unwrap();
     }
@@ -264,6 +296,21 @@ impl Drop for Mount {
             }
         }
     }
+}
+
+/// How a mount's line of what it did begins, as it stands in its log.
+const DID: &str = "info: served";
+
+/// The number after `name=` in a line of what a mount did, within the part that begins with `part`; 0 if there is none,
+/// as of requests that never came.
+pub fn figure(did: &str, part: &str, name: &str) -> u64 {
+    let part = did
+        .split("; ")
+        .find_map(|words| words.strip_prefix(part))
+        .unwrap_or_else(|| panic!("{part}: {did}"));
+    let mut words = part.split_whitespace();
+    let number = words.find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+    number.map_or(0, |number| number.parse().unwrap())
 }
 
 /// Is anything mounted at `place`?

@@ -1,0 +1,50 @@
+//! What `bygone mount --help` and the man page say after the options.
+
+/// Sections, each under a heading that ends in a colon.
+pub(super) const AFTER_OPTIONS: &str = "Examples:
+  bygone mount /mnt/past                        every point
+  bygone mount --point yesterday /mnt/past      one of them
+  bygone mount --allow-other --host moon /mnt/past
+  bygone umount /mnt/past                       umount(8) does it too
+
+Tuning: what each option costs and gains
+  --cache-memory SIZE  How much of what was fetched is kept, decompressed: 64M unless told otherwise, and never more.
+                       Gains: what several programs read at a time, or one reads here and there, is fetched, verified
+                       and decompressed once. For one that reads in order, 4M do; with 1M it is fetched three times
+                       over, and takes twice as long. Beyond the default little is gained, since the kernel keeps
+                       names and content too, in memory that others can have back. Costs: that memory, beside some
+                       50 MiB that every mount may take.
+  --point POINT        Gains: new points are not looked for every 2 seconds, and names need not be asked for again.
+                       Costs: new points do not appear.
+  --allow-other        Costs: the kernel asks for the ACL of each file before it opens it for the first time.
+  --no-permissions     Gains: that question is spared. Costs: each access(2), as of test -r, is a request.
+  --owner, -o noexec, --foreground, --log-file, -v
+                       Nothing either way; -vv and -vvv are for finding faults, and slow.
+
+Waiting: what takes time, and what does not
+  What is in memory is served at once, however long the repository takes to answer, by as many threads as there are
+  processors. Up to 64 more, made when they are needed, wait for the repository; with ulimit -n below 256, a fourth of
+  that. A program that waits for the content of a file can be killed.
+
+Log:
+  In the background and with --log-file: the coming and going of the mount, warnings and errors. In the foreground:
+  warnings and errors, and the rest with -v. At the end, and whenever SIGUSR1 comes, one line tells what was done, as in
+    served lookup=12 getattr=3 readdirplus=40 read=200; pushed files=900 bytes=1234567; frames opened=44;
+    fetched requests=50 bytes=123456; cache bytes=1000 peak=2000 limit=67108864
+  (all on one line, bytes in full; kinds of requests that did not occur are left out):
+    served   requests of the kernel, by kind
+    pushed   small files that were put into the kernel's page cache before anyone asked, and their bytes
+    frames   fetched, verified and decompressed
+    fetched  requests to the repository for content and entries, and the bytes that they brought
+    cache    what --cache-memory limits: bytes now, the most that they were, and the limit
+
+Sudden end:
+  If the mount's process is killed, whoever uses the mount gets ENOTCONN, and bygone mount at the same place clears the
+  dead mount away. Should programs that use it hang instead, the process died in the instant in which it put a file into
+  the page cache: umount -f frees them.
+
+JSON: once the mount answers, an object with
+  mount_point  the folder
+  repository   the repository's id
+  point        the id of the point that it shows; null if it shows all
+  process      the process that serves it";
