@@ -17,6 +17,12 @@ use super::repository::{Repository, random_bytes};
 /// id before it commits.
 const REFRESH_OVERLAP_SECONDS: i64 = 24 * 60 * 60;
 
+/// Threads that read headers side by side, for a store that takes its time to answer.
+const READERS: usize = 8;
+
+/// So few headers are read sooner than threads begin.
+const READ_ALONE_MAX: usize = 32;
+
 /// All readable points, oldest first.
 ///
 /// # Errors
@@ -121,7 +127,7 @@ impl Catalogue {
 
     /// Reads what the listing from `from` has and this has not.
     fn take_in(&mut self, repository: &Repository, from: &str) -> Result<Vec<Arc<Point>>> {
-        let mut new = Vec::new();
+        let mut unread = Vec::new();
         for Listed { name, .. } in repository.store().list(POINTS_PREFIX, from)? {
             let Ok(id) = name[POINTS_PREFIX.len()..].parse::<PointId>() else {
                 if !self.foreign.contains(&name) {
@@ -129,10 +135,13 @@ impl Catalogue {
                 }
                 continue;
             };
-            if self.points.contains_key(&id) || self.damaged.contains_key(&id) {
-                continue;
+            if !self.points.contains_key(&id) && !self.damaged.contains_key(&id) {
+                unread.push(id);
             }
-            match read_point(repository, id) {
+        }
+        let mut new = Vec::new();
+        for (id, read) in read_points(repository, &unread) {
+            match read {
                 Ok(point) => new.push(Arc::new(point)),
                 // It was forgotten since it was listed.
                 Err(error) if error.kind() == ErrorKind::Missing => {}
@@ -185,6 +194,36 @@ pub fn newest_of_chains(repository: &Repository) -> Result<Vec<Point>> {
         }
     }
     Ok(newest)
+}
+
+/// The headers of these points, in order: many are read side by side. Ends early where the store does not answer.
+fn read_points(repository: &Repository, ids: &[PointId]) -> Vec<(PointId, Result<Point>)> {
+    let read_some = |ids: &[PointId]| {
+        let mut read = Vec::with_capacity(ids.len());
+        for id in ids {
+            let point = read_point(repository, *id);
+            let is_end = matches!(&point, Err(error) if error.kind() == ErrorKind::Unreachable);
+            read.push((*id, point));
+            if is_end {
+                break;
+            }
+        }
+        read
+    };
+    if ids.len() < READ_ALONE_MAX {
+        return read_some(ids);
+    }
+    std::thread::scope(|scope| {
+        let parts = ids.chunks(ids.len().div_ceil(READERS));
+        let readers: Vec<_> = parts
+            .map(|ids| scope.spawn(move || read_some(ids)))
+            .collect();
+        let read = readers.into_iter().flat_map(|reader| match reader.join() {
+            Ok(read) => read,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        read.collect()
+    })
 }
 
 /// The header of one point.
@@ -333,6 +372,27 @@ mod tests {
         let again = commit(&repository, &point(id(DAY))).unwrap_err();
         assert_eq!(again.kind(), ErrorKind::Exists);
         assert_eq!(ids(&points(&repository).unwrap()), [DAY, 2 * DAY, 3 * DAY]);
+    }
+
+    #[test]
+    fn many_points_are_read_once_each_and_a_damaged_one_among_them_costs_itself() {
+        let store = Arc::new(MemoryStore::new());
+        let recording = Arc::new(Recording::new(store.clone()));
+        let repository = repository(recording.clone());
+        for number in 0..100 {
+            commit(&repository, &point(id(DAY + number))).unwrap();
+        }
+        store.damage(&point_name(&id(DAY + 50)), b"nonsense");
+        recording.take();
+        let catalogue = Catalogue::load(&repository).unwrap();
+        assert_eq!(recording.take().len(), 101);
+        let expected: Vec<i64> = (0..100).filter(|number| *number != 50).collect();
+        let found: Vec<i64> = ids(&catalogue.points())
+            .iter()
+            .map(|seconds| seconds - DAY)
+            .collect();
+        assert_eq!(found, expected);
+        assert_eq!(catalogue.damaged().count(), 1);
     }
 
     #[test]
