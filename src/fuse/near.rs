@@ -11,7 +11,8 @@
 //! few milliseconds, and ends this when requests wait, for longer each time. It ends as well as soon as a second reader
 //! asks, one reads in large pieces (its copying and our work then overlap on two processors), or nothing is asked.
 //!
-//! Only who may give the threads their usual policy back can do this: root, as a rule. For others nothing changes.
+//! Only who may give the threads their usual policy back can do this: root, as a rule. For others nothing changes, nor
+//! for a process that was given a policy of its own.
 //! Deliberately not here: what is served. Nothing depends on this but time.
 
 use std::cell::Cell;
@@ -438,19 +439,26 @@ fn set_policy(thread: Pid, policy: libc::c_int) -> rustix::io::Result<()> {
     Err(rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::INVAL))
 }
 
-/// Can a thread leave its policy and have it back? Tried on one that ends here, as it may be a way of no return.
+/// Can a thread leave its policy and have it back? Tried on one that ends here, as it may be a way of no return. Whoever
+/// gave the process a policy of its own had reasons, and keeps it.
 fn try_out() -> Result<(), String> {
     if thread::available_parallelism().map_or(1, usize::from) < 2 {
         return Err("there is one processor".to_owned());
     }
-    let tried = thread::spawn(|| {
+    // SAFETY: it only asks.
+    if unsafe { libc::sched_getscheduler(0) } != libc::SCHED_OTHER {
+        return Err("this process has a scheduling policy of its own".to_owned());
+    }
+    let tried = thread::Builder::new().spawn(|| {
         set_policy(gettid(), NEAR_POLICY)?;
         set_policy(gettid(), libc::SCHED_OTHER)
     });
-    match tried.join() {
-        Ok(result) => result
+    let ended = tried.map(|thread| thread.join());
+    match ended {
+        Ok(Ok(result)) => result
             .map_err(|error| format!("the policy of a thread cannot be changed and back: {error}")),
-        Err(_) => Err("a thread failed".to_owned()),
+        Ok(Err(_)) => Err("a thread failed".to_owned()),
+        Err(error) => Err(format!("no thread can be started: {error}")),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,8 +13,9 @@ use crate::shown::write;
 /// What a burst may take to be noticed, and its end, on a machine that does much else.
 const SOON: Duration = Duration::from_secs(60);
 
-/// SCHED_OTHER and SCHED_IDLE of <linux/sched.h>.
+/// SCHED_OTHER, SCHED_BATCH and SCHED_IDLE of <linux/sched.h>.
 const USUAL: &str = "0";
+const BATCH: &str = "3";
 const IDLE: &str = "5";
 
 /// The policy of each serving thread, and the processors it may run on.
@@ -97,6 +99,33 @@ fn serving_threads_come_to_a_reader_that_asks_without_pause_and_leave_again() {
         standing(&mount)
     );
     ask(&file);
+}
+
+#[test]
+fn a_mount_that_was_given_a_policy_keeps_it() {
+    let machine = Machine::new();
+    write(&machine.path("source").join("file"), b"text");
+    machine.back_up("--full");
+    // What this thread starts takes its policy over.
+    let this = rustix::thread::gettid().as_raw_nonzero().to_string();
+    let given = Command::new("chrt")
+        .args(["--batch", "--pid", "0", &this])
+        .status();
+    assert!(given.unwrap().success(), "chrt of util-linux is needed");
+    let mount = machine.mount("mnt", &["--point", "latest"]);
+    let file = shown(&machine, &mount);
+    ask(&file);
+    let given = standing(&mount);
+    assert!(given.iter().all(|(policy, _)| policy == BATCH), "{given:?}");
+    // Far more than bring the threads of others near and, when they end, away again.
+    for _ in 0..20 {
+        for _ in 0..1000 {
+            ask(&file);
+        }
+        assert_eq!(standing(&mount), given);
+    }
+    thread::sleep(Duration::from_millis(100));
+    assert_eq!(standing(&mount), given);
 }
 
 #[test]
