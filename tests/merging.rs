@@ -3,22 +3,23 @@
 
 mod support {
     pub mod backups;
+    pub mod findings;
     pub mod library;
     pub mod snapshot;
 }
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use bygone::base::{ErrorKind, PointId, Silent};
+use bygone::base::{ErrorKind, PointId};
 use bygone::format::{Point, PointKind};
 use bygone::ops::backup::{BackupOptions, backup};
-use bygone::ops::check::{CheckOptions, Finding, check};
 use bygone::repo::{InitOptions, Repository, commit, points};
 use bygone::store::{Effect, Fault, FaultPlan, MemoryStore, Moment, Operations, Store};
 
 use support::backups::{Listening, back_up_with, options};
+use support::findings::findings;
 use support::library::read_point;
 use support::snapshot::{assert_same, snapshot};
 
@@ -74,17 +75,7 @@ impl Scene {
     }
 
     fn findings(&self) -> Vec<String> {
-        let told = Mutex::new(Vec::new());
-        let tell = |finding: &Finding| {
-            told.lock().unwrap().push(format!("{finding:?}"));
-            Ok(())
-        };
-        let options = CheckOptions {
-            read_data: true,
-            points: None,
-        };
-        check(&self.repository, &options, &tell, &Silent).unwrap();
-        told.into_inner().unwrap()
+        findings(&self.repository)
     }
 
     fn assert_kept(&self, point: PointId) {

@@ -38,6 +38,15 @@ fn write_many(source: &Path) {
     }
 }
 
+/// A machine whose source has these files, the source, and its point.
+fn machine_of_many() -> (Machine, PathBuf, String) {
+    let machine = Machine::new();
+    let source = machine.path("source");
+    write_many(&source);
+    let point = machine.back_up("--full");
+    (machine, source, point)
+}
+
 /// Lists `folder` with what `stat` tells, as everybody does who then reads it: the kernel knows its files after that.
 fn names(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| {
@@ -77,10 +86,7 @@ fn assert_same_files(what: &str, expected: &Files, actual: &Files) {
 
 #[test]
 fn reading_many_small_files_in_order_asks_for_few_of_them() {
-    let machine = Machine::new();
-    let source = machine.path("source");
-    write_many(&source);
-    let point = machine.back_up("--full");
+    let (machine, source, point) = machine_of_many();
     // Whoever pushes falls behind where other programs have the processors: then once more.
     let few = (0..5).any(|_| {
         let mount = machine.mount("mnt", &[]);
@@ -146,10 +152,7 @@ fn what_is_pushed_is_the_files_own_whatever_its_size_links_and_points() {
 
 #[test]
 fn a_damaged_frame_is_eio_for_its_files_and_its_neighbours_are_right() {
-    let machine = Machine::new();
-    let source = machine.path("source");
-    write_many(&source);
-    let point = machine.back_up("--full");
+    let (machine, source, point) = machine_of_many();
     let bad = FILES / 2;
     let (pack, offset) = find_in_packs(&machine, &noise(bad, FILE_BYTES)[3000..3064]);
     flip(&pack, offset);
@@ -192,10 +195,7 @@ fn readers(folder: &Path) -> Vec<Child> {
 
 #[test]
 fn unmounting_right_after_much_was_read_in_order_returns_and_ends_the_process() {
-    let machine = Machine::new();
-    let source = machine.path("source");
-    write_many(&source);
-    let point = machine.back_up("--full");
+    let (machine, source, point) = machine_of_many();
     for round in 0..10 {
         let mount = machine.mount("mnt", &[]);
         let folder = mount.source(&point, &source).join("many");
@@ -212,10 +212,7 @@ fn unmounting_right_after_much_was_read_in_order_returns_and_ends_the_process() 
 
 #[test]
 fn a_signal_while_many_read_in_order_ends_the_process() {
-    let machine = Machine::new();
-    let source = machine.path("source");
-    write_many(&source);
-    let point = machine.back_up("--full");
+    let (machine, source, point) = machine_of_many();
     for round in 0..10 {
         let mount = machine.mount("mnt", &[]);
         let folder = mount.source(&point, &source).join("many");
@@ -263,10 +260,7 @@ fn delay(machine: &Machine, threads: &[String], call: &str, time: Duration) -> C
 
 #[test]
 fn a_signal_ends_the_process_though_a_push_waits_for_a_read_that_takes_its_time() {
-    let machine = Machine::new();
-    let source = machine.path("source");
-    write_many(&source);
-    let point = machine.back_up("--full");
+    let (machine, source, point) = machine_of_many();
     let mount = machine.mount("mnt", &[]);
     let folder = mount.source(&point, &source).join("many");
     let names = names(&folder);
