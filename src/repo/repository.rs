@@ -63,7 +63,7 @@ impl Repository {
             Err(error) if error.kind() == ErrorKind::Missing => {
                 return Err(no_config(&*store, error));
             }
-            result => result?,
+            result => result.map_err(|error| error.context(store.location()))?,
         };
         let config = Config::decode(&bytes).map_err(|error| error.context(store.location()))?;
         Ok(Self::with_config(store, config))
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
     use crate::base::PointId;
     use crate::format::point_name;
-    use crate::store::MemoryStore;
+    use crate::store::{Effect, Fault, FaultPlan, MemoryStore, Moment, Operations};
 
     fn init(store: &Arc<MemoryStore>) -> Result<Arc<Repository>> {
         Repository::init(store.clone(), &InitOptions::default())
@@ -188,6 +188,23 @@ mod tests {
         assert_eq!(opened.config(), made.config());
         assert_eq!(recording.take().len(), 1);
         assert!(opened.check_writable().is_ok());
+    }
+
+    #[test]
+    fn a_config_that_may_not_be_read_is_told_with_its_place() {
+        let store = Arc::new(MemoryStore::new());
+        init(&store).unwrap();
+        let place = store.location();
+        let plan = FaultPlan {
+            operations: Operations::Reads,
+            at: 1,
+            moment: Moment::Before,
+            effect: Effect::Fail(ErrorKind::Denied),
+        };
+        let error = Repository::open(Arc::new(Fault::new(store, plan))).err();
+        let error = error.expect("it must be refused");
+        assert_eq!(error.kind(), ErrorKind::Denied);
+        assert!(error.to_string().contains(&place), "{error}");
     }
 
     #[test]
