@@ -235,6 +235,14 @@ impl Store for Fault {
     fn location(&self) -> String {
         self.inner.location()
     }
+
+    fn is_distant(&self) -> bool {
+        self.inner.is_distant()
+    }
+
+    fn disbelieve(&self, name: &str) -> bool {
+        self.inner.disbelieve(name)
+    }
 }
 
 #[cfg(test)]

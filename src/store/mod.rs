@@ -75,6 +75,17 @@ pub trait Store: Send + Sync {
 
     /// How a person names this place, without credentials: for messages.
     fn location(&self) -> String;
+
+    /// Does every request cost a round trip over a network, so that fewer and larger ones pay?
+    fn is_distant(&self) -> bool {
+        false
+    }
+
+    /// Hears that what it gave of an object was not what the object must be. Returns whether asking again may give
+    /// other bytes: a cache has dropped its copy.
+    fn disbelieve(&self, _name: &str) -> bool {
+        false
+    }
 }
 
 impl Body<'_> {
