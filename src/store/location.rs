@@ -175,7 +175,9 @@ fn parse_bucket(rest: &str, noun: &str) -> std::result::Result<Bucket, String> {
 }
 
 fn parse_web(kind: &str, rest: &str) -> std::result::Result<Url, String> {
-    // The parser's own message is not shown: it may quote what was written.
+    if rest.starts_with('/') {
+        return Err("expected a host after the slashes".to_owned());
+    }
     let mut url =
         Url::parse(&format!("{kind}://{rest}")).map_err(|error| format!("no URL: {error}"))?;
     if url.password().is_some() {
