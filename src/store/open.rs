@@ -35,7 +35,8 @@ pub fn create(location: &Location, settings: &Settings) -> Result<Arc<dyn Store>
         _ => {
             let remote = Arc::new(remote(location, settings)?);
             let store = Retrying::new(Arc::clone(&remote) as _, settings.patience);
-            match store.read("what is there", || remote.is_empty())? {
+            let is_empty = store.read("what is there", || remote.is_empty());
+            match is_empty.map_err(|error| error.context(location))? {
                 true => Ok(Arc::new(store)),
                 false => Err(Error::new(
                     ErrorKind::Exists,
