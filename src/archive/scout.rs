@@ -94,6 +94,18 @@ impl Scouts {
         Self { shared, threads }
     }
 
+    /// Nobody, for tests of what happens between one look of the walk and the next.
+    #[cfg(test)]
+    pub fn none(options: WalkOptions) -> Self {
+        let mut scouts = Self::new(options);
+        scouts.shared.board().is_over = true;
+        scouts.shared.may_go.notify_all();
+        for thread in scouts.threads.drain(..) {
+            thread.join().unwrap();
+        }
+        scouts
+    }
+
     /// Has a directory listed, unless the walk comes to it first.
     pub fn send(&self, errand: Errand) {
         if !self.threads.is_empty() {
@@ -343,7 +355,11 @@ mod tests {
         assert_eq!(below.looked().len(), 1);
         assert!(brought(&scouts, "a/left-out").is_none());
         assert!(brought(&scouts, "a").is_none(), "it is brought once");
-        assert_eq!(scouts.shared.board().looked, 1, "a/b/deeper is still there");
+        assert_eq!(
+            scouts.shared.board().looked,
+            0,
+            "what was taken counts no more"
+        );
     }
 
     #[test]
