@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use bygone::base::limits;
 use bygone::base::{
@@ -526,7 +525,7 @@ fn a_block_index_leads_where_it_did() {
         encode_block_at(&part, block, &mut body);
         (key.clone(), body.into_bytes())
     }));
-    let bytes: Arc<[u8]> = golden("block-index", Encoder::Exact, made).into();
+    let bytes: bytes::Bytes = golden("block-index", Encoder::Exact, made).into();
     let index = Block::open(bytes).unwrap();
     for (key, block) in &blocks {
         let by_key = block_of_key(&part, &index, key, 200_000).unwrap();

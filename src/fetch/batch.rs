@@ -1,9 +1,12 @@
 //! Fetching what is not in memory: several sealed pieces at once, neighbours in one request.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
 
 use crate::base::{Error, PackId, Result, RunId};
 use crate::format::{ChunkPlace, pack_name, run_name};
@@ -20,6 +23,11 @@ const GAP_BYTES_MAX: u64 = 64 << 10;
 
 /// Bytes of one request for several pieces, so that little waits for much.
 const REQUEST_BYTES_MAX: u64 = 8 << 20;
+
+thread_local! {
+    /// Where a run's piece is opened, since how long it is becomes known on the way.
+    static PLAIN: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// An object that holds sealed pieces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -219,9 +227,18 @@ impl Fetcher {
         let kind = wanted.kind;
         let seal = self.repository().seal();
         let opened = match wanted.key.object {
-            Object::Run(_) => seal
-                .open(kind, wanted.associated, sealed, kind.plain_bytes_max())
-                .map(|plain| Cached::Piece(Arc::from(plain))),
+            Object::Run(_) => PLAIN.with_borrow_mut(|plain| {
+                seal.open_into(
+                    kind,
+                    wanted.associated,
+                    sealed,
+                    kind.plain_bytes_max(),
+                    plain,
+                )?;
+                let mut kept = self.buffers.take(plain.len());
+                kept.copy_from_slice(plain);
+                Ok(Cached::Piece(Bytes::from_owner(kept)))
+            }),
             Object::Pack(_) => seal
                 .frame(kind, sealed, kind.plain_bytes_max())
                 .and_then(|frame| {

@@ -1,7 +1,8 @@
 //! Where the pieces of a run lie, and what they are sealed with.
 
 use std::fmt;
-use std::sync::Arc;
+
+use bytes::Bytes;
 
 use crate::base::limits::FOOTER_PLAIN_BYTES_MAX;
 use crate::base::{ByteReader, ByteWriter, Result, RunId};
@@ -128,7 +129,7 @@ pub fn associated_data(run: &RunId, part_of: u8, number: u64) -> [u8; 25] {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PieceAt {
     /// Its plain bytes, in the footer itself.
-    Inline(Arc<[u8]>),
+    Inline(Bytes),
     /// Its place in the run's object, and its sealed length.
     Apart { offset: u64, length: u32 },
 }
@@ -139,7 +140,7 @@ const APART: u8 = 1;
 impl PieceAt {
     /// A piece without a byte.
     pub fn empty() -> Self {
-        Self::Inline(Arc::from([]))
+        Self::Inline(Bytes::new())
     }
 
     pub(super) fn encode(&self, writer: &mut ByteWriter) {
@@ -159,7 +160,10 @@ impl PieceAt {
     /// `end` is where the run's pieces end and its footer begins.
     pub(super) fn decode(reader: &mut ByteReader<'_>, end: u64) -> Result<Self> {
         match reader.u8()? {
-            INLINE => Ok(Self::Inline(reader.framed(INLINE_PIECE_BYTES_MAX)?.into())),
+            INLINE => {
+                let plain = reader.framed(INLINE_PIECE_BYTES_MAX)?;
+                Ok(Self::Inline(Bytes::copy_from_slice(plain)))
+            }
             APART => {
                 let offset = reader.varint()?;
                 let length = reader.varint_u32()?;
