@@ -593,8 +593,11 @@ fn a_lease_reads_as_it_was_written() {
         refreshed: instant("2026-11-24T20:05:00.25Z"),
         replaces: Some(LeaseId([3; 16])),
     };
-    let bytes = golden("lease", Encoder::Exact, lease.encode().unwrap());
-    assert_eq!(LeaseRecord::decode(&lease.id, &bytes).unwrap(), lease);
+    let bytes = golden("lease", Encoder::Exact, lease.encode(&seal()).unwrap());
+    assert_eq!(
+        LeaseRecord::decode(&seal(), &lease.id, &bytes).unwrap(),
+        lease
+    );
 }
 
 #[test]

@@ -119,7 +119,7 @@ pub fn make(store: Arc<dyn Store>) -> (Arc<Repository>, Contents) {
         refreshed: jiff::Timestamp::UNIX_EPOCH,
         replaces: None,
     };
-    let lease_bytes = lease.encode().unwrap();
+    let lease_bytes = lease.encode(repository.seal()).unwrap();
     repository
         .store()
         .put_new(&lease_name(&lease.id), Body::Bytes(&[&lease_bytes]))
