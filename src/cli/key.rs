@@ -27,14 +27,13 @@ use crate::seal::Derivation;
   bygone key remove 3f9a
   bygone key change-password
 
-JSON of list: an array of objects with
+JSON of list: an array of objects, and of the other commands an object with the id alone
   id        the key's id
   current   whether the password that was given is this key's
   created   when it was made, as RFC 3339; null, like the following, if the key is damaged
   host      the host that it was made on
   user      the user who made it
-  label     what it is called; null if it has no name
-JSON of the others: an object with the id")]
+  label     what it is called; null if it has no name")]
 pub struct Arguments {
     #[command(subcommand)]
     command: KeyCommand,

@@ -560,6 +560,6 @@ mod tests {
         };
         assert!(lie(1, 1 << 40, 0).is_err());
         assert!(lie(1, 1, 1 << 50).is_err());
-        assert!(lie(u64::MAX, 1, 0).unwrap().pages_length().is_none());
+        assert!(lie(u64::MAX, 1, 0).unwrap().pages_length(&seal()).is_none());
     }
 }

@@ -30,6 +30,9 @@ const CHECKSUM_AFTER: &str = "\"\n}\n";
 /// Hexadecimal digits of a hash.
 const CHECKSUM_CHARS: usize = 64;
 
+/// A hash with a key that whoever passes this knows.
+type KeyedHash<'a> = &'a dyn Fn(&[u8]) -> blake3::Hash;
+
 /// A struct as a checked JSON object.
 ///
 /// # Errors
@@ -45,7 +48,7 @@ pub fn encode_json(what: impl fmt::Display, value: &impl Serialize) -> Result<Ve
 pub fn encode_authenticated_json(
     what: impl fmt::Display,
     value: &impl Serialize,
-    hash: &dyn Fn(&[u8]) -> blake3::Hash,
+    hash: KeyedHash<'_>,
 ) -> Result<Vec<u8>> {
     encode(what, value, Some(hash))
 }
@@ -53,7 +56,7 @@ pub fn encode_authenticated_json(
 fn encode(
     what: impl fmt::Display,
     value: &impl Serialize,
-    hash: Option<&dyn Fn(&[u8]) -> blake3::Hash>,
+    hash: Option<KeyedHash<'_>>,
 ) -> Result<Vec<u8>> {
     let failed = |problem: &str| {
         Error::new(
@@ -86,7 +89,7 @@ fn encode(
 pub fn check_authentic_json(
     what: impl fmt::Display,
     bytes: &[u8],
-    hash: &dyn Fn(&[u8]) -> blake3::Hash,
+    hash: KeyedHash<'_>,
 ) -> Result<()> {
     let lines = AUTHENTICATION_BEFORE.len()
         + AUTHENTICATION_AFTER.len()

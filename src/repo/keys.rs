@@ -293,7 +293,7 @@ mod tests {
             add_key(&made, &password(&number.to_string()), QUICK, &description()).unwrap();
         }
         let recording = Arc::new(Recording::new(store.clone()));
-        let mut requests = |likely| {
+        let requests = |likely| {
             let closed = super::super::Closed::read(recording.clone()).unwrap();
             closed.open(likely, &mut || Ok(password("first"))).unwrap();
             recording.take().len()

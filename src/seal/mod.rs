@@ -108,7 +108,7 @@ impl Seal {
             }),
             chunk_id_key: key(SECRET_CHUNK_ID_CONTEXT),
             list_id_key: key(SECRET_LIST_ID_CONTEXT),
-            chunking_seed: first_number(&*key(SECRET_CHUNKING_CONTEXT)),
+            chunking_seed: first_number(&key(SECRET_CHUNKING_CONTEXT)),
         }
     }
 
