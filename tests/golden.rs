@@ -25,8 +25,8 @@ use bygone::format::{
     FOOTER_IN_POINT_BYTES_MAX, FORMAT_VERSION, Features, Figures, FileType, FrameChunk, Hint,
     INLINE_BYTES_MAX, IndexEncoder, IndexFooter, IndexRow, IndexSection, LeaseKind, LeaseRecord,
     Metadata, Moment, PACKS_PER_PAGE, PackDirectory, PathMapping, Point, PointKind, ROWS_PER_PAGE,
-    Record, RunReference, Tables, TablesWriter, Xattr, decode_extents, decode_packs, decode_record,
-    decode_rows, encode_extents, encode_record, prefix_of,
+    Record, RunReference, SealMethod, Tables, TablesWriter, Xattr, decode_extents, decode_packs,
+    decode_record, decode_rows, encode_extents, encode_record, prefix_of,
 };
 use bygone::seal::{Compression, SEAL_OVERHEAD_BYTES, Seal, SealedKind};
 
@@ -84,6 +84,7 @@ fn instant(text: &str) -> jiff::Timestamp {
 fn the_config_reads_as_it_was_written() {
     let config = Config::new(
         repository(),
+        SealMethod::Unencrypted,
         Chunking::default(),
         Compression::Level(3),
         instant("2026-11-24T20:00:00Z"),
@@ -679,7 +680,7 @@ fn an_index_run_reads_as_it_was_written() {
     let counts = (footer.rows, footer.packs, &footer.superseded[..]);
     assert_eq!(counts, (150, 3, &superseded[..]));
     let page = |section, number| {
-        let range = footer.page_range(section, number);
+        let range = footer.page_range(&seal, section, number);
         &bytes[range.start as usize..range.end as usize]
     };
     let read: Vec<_> = (0..2)
