@@ -1,5 +1,7 @@
 //! Keys: the master key of an encrypted repository, wrapped with a password. Checked JSON, since it must be read before
-//! anything can be opened; who made it, where and when is sealed with a key that only the master key gives.
+//! anything can be opened; who made it, where and when is sealed with a key that only the master key gives. That piece
+//! is bound to all the rest, so that whoever has opened the repository by one key can tell whether the others are as
+//! they were made, without their passwords.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -63,15 +65,42 @@ impl KeyObject {
         let associated = associated(config, &id, &new.derivation, &new.salt);
         let wrapped =
             WrappedKey::wrap(master, new.password, new.derivation, new.salt, &associated)?;
-        Ok(Self {
+        let mut key = Self {
             id,
             features: Features::default(),
             argon2id: wrapped.derivation,
             salt: wrapped.salt,
             commitment: wrapped.commitment,
             wrapped: wrapped.wrapped,
-            description: new.description.encode(seal, &id)?,
-        })
+            description: Vec::new(),
+        };
+        key.describe(config, seal, new.description)?;
+        Ok(key)
+    }
+
+    /// Seals the description of all the rest.
+    fn describe(
+        &mut self,
+        config: &Config,
+        seal: &Seal,
+        description: &KeyDescription,
+    ) -> Result<()> {
+        let plain = serde_json::to_vec(description).map_err(|error| {
+            let problem = format!("cannot write {}: {error}", key_name(&self.id));
+            Error::new(ErrorKind::Failed, problem)
+        })?;
+        let place = self.place(config);
+        let kind = SealedKind::KeyDescription;
+        let compression = Compression::default();
+        seal.seal(kind, &place, &plain, compression, &mut self.description)
+    }
+
+    /// What the description is bound to.
+    fn place(&self, config: &Config) -> Vec<u8> {
+        let mut place = associated(config, &self.id, &self.argon2id, &self.salt);
+        place.extend_from_slice(&self.commitment);
+        place.extend_from_slice(&self.wrapped);
+        place
     }
 
     /// The master key.
@@ -97,13 +126,13 @@ impl KeyObject {
     /// Who made it, where and when.
     ///
     /// # Errors
-    /// Corrupt, if that was not sealed for this key.
-    pub fn description(&self, seal: &Seal) -> Result<KeyDescription> {
+    /// Corrupt, if that was not sealed for this key, or anything else of it was changed.
+    pub fn description(&self, config: &Config, seal: &Seal) -> Result<KeyDescription> {
         let name = key_name(&self.id);
         let plain = seal
             .open(
                 SealedKind::KeyDescription,
-                &self.id.0,
+                &self.place(config),
                 &self.description,
                 JSON_BYTES_MAX,
             )
@@ -148,19 +177,6 @@ pub struct NewKey<'a> {
     /// Random and new.
     pub salt: [u8; PASSWORD_SALT_BYTES],
     pub description: &'a KeyDescription,
-}
-
-impl KeyDescription {
-    fn encode(&self, seal: &Seal, id: &KeyId) -> Result<Vec<u8>> {
-        let plain = serde_json::to_vec(self).map_err(|error| {
-            let problem = format!("cannot write {}: {error}", key_name(id));
-            Error::new(ErrorKind::Failed, problem)
-        })?;
-        let mut sealed = Vec::new();
-        let kind = SealedKind::KeyDescription;
-        seal.seal(kind, &id.0, &plain, Compression::default(), &mut sealed)?;
-        Ok(sealed)
-    }
 }
 
 /// What a wrapped key is bound to: who changes any of it in the config or in the key makes a key that does not open.
@@ -242,7 +258,7 @@ mod tests {
         assert!(KeyObject::decode(&KeyId([6; 16]), &bytes).is_err());
         let text = String::from_utf8(bytes).unwrap();
         assert!(!text.contains("moon") && !text.contains("selene"), "{text}");
-        assert_eq!(key.description(&seal()).unwrap().host, "moon");
+        assert_eq!(key.description(&config(), &seal()).unwrap().host, "moon");
     }
 
     #[test]
@@ -268,7 +284,10 @@ mod tests {
             ..key.clone()
         };
         assert!(renamed.unwrap(&config(), &password("open")).is_err());
-        assert!(renamed.description(&seal()).is_err());
+        assert!(renamed.description(&config(), &seal()).is_err());
+        let mut changed = key;
+        changed.wrapped[0] ^= 1;
+        assert!(changed.description(&config(), &seal()).is_err());
     }
 
     #[test]

@@ -75,21 +75,22 @@ pub(super) fn open_with_password(
             "every key of the repository, below {KEYS_PREFIX},"
         )));
     }
-    let mut damaged = None;
+    let mut damaged = Vec::new();
     for id in ids {
         match try_key(store, config, id, password) {
             Ok(Some(unlocked)) => return Ok(unlocked),
             Ok(None) => {}
-            Err(error) if error.kind() == ErrorKind::Corrupt => damaged = Some(error),
+            Err(error) if error.kind() == ErrorKind::Corrupt => damaged.push(error.to_string()),
             Err(error) => return Err(error),
         }
     }
-    Err(damaged.unwrap_or_else(|| {
-        Error::new(
+    Err(match damaged.is_empty() {
+        true => Error::new(
             ErrorKind::WrongPassword,
             "the password does not open the repository",
-        )
-    }))
+        ),
+        false => Error::new(ErrorKind::Corrupt, damaged.join("; ")),
+    })
 }
 
 /// What this key holds; None if it is another password's, or has gone.
@@ -129,7 +130,8 @@ pub fn keys(repository: &Repository) -> Result<Vec<Key>> {
     unlocked(repository)?;
     let store = repository.store();
     let describe = |id| {
-        let description = read(store, id).and_then(|object| object.description(repository.seal()));
+        let description = read(store, id)
+            .and_then(|object| object.description(repository.config(), repository.seal()));
         Key { id, description }
     };
     Ok(key_ids(store)?.into_iter().map(describe).collect())

@@ -357,3 +357,206 @@ impl EncryptedPiece<'_> {
         self.open_to(|_| ()).err().unwrap_or(error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::RepositoryId;
+    use crate::seal::{Compression, MasterKey, Seal};
+    use proptest::prelude::*;
+
+    const REPOSITORY: RepositoryId = RepositoryId([7; 16]);
+
+    fn with(repository: RepositoryId, master: u8, is_padded: bool) -> Seal {
+        let master = MasterKey::from_bytes([master; 32]);
+        Seal::encrypted(&repository, &master, is_padded, system_salt)
+    }
+
+    fn seals() -> [Seal; 2] {
+        [with(REPOSITORY, 1, false), with(REPOSITORY, 1, true)]
+    }
+
+    fn sealed(seal: &Seal, plain: &[u8], compression: Compression) -> Vec<u8> {
+        let mut out = Vec::new();
+        let kind = SealedKind::RunBlock;
+        seal.seal(kind, b"place 1", plain, compression, &mut out)
+            .unwrap();
+        out
+    }
+
+    fn open(seal: &Seal, bytes: &[u8]) -> Result<Vec<u8>> {
+        seal.open(SealedKind::RunBlock, b"place 1", bytes, 1 << 20)
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_sealed_opens_as_a_piece_and_as_a_frame(plain: Vec<u8>, repeats in 1..50_usize, level in 0..6) {
+            let plain = plain.repeat(repeats);
+            let compression = if level == 0 { Compression::Off } else { Compression::Level(level) };
+            for seal in seals() {
+                let bytes = sealed(&seal, &plain, compression);
+                prop_assert!(bytes.len() <= seal.stored_length(plain.len()));
+                prop_assert!(bytes.len() <= crate::seal::sealed_bytes_max(plain.len()));
+                prop_assert_eq!(&open(&seal, &bytes).unwrap(), &plain);
+                let mut frame = Vec::new();
+                seal.seal(SealedKind::Data, b"", &plain, compression, &mut frame).unwrap();
+                let frame = seal.frame(SealedKind::Data, &frame, 1 << 20).unwrap();
+                let mut opened = vec![0xa5; frame.plain_length()];
+                frame.open_into(&mut opened).unwrap();
+                prop_assert_eq!(&opened, &plain);
+            }
+        }
+
+        #[test]
+        fn bytes_that_nobody_sealed_are_refused(bytes: Vec<u8>, is_padded: bool) {
+            let seal = with(REPOSITORY, 1, is_padded);
+            prop_assert!(open(&seal, &bytes).is_err());
+            let mut bytes = bytes;
+            bytes.splice(..0, [SealedKind::RunBlock as u8, VERSION, METHOD_ENCRYPTED]);
+            prop_assert!(open(&seal, &bytes).is_err());
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_anywhere_is_damage() {
+        for seal in seals() {
+            for compression in [Compression::Off, Compression::Level(3)] {
+                let bytes = sealed(&seal, &b"abcdefgh".repeat(20), compression);
+                for bit in 0..bytes.len() * 8 {
+                    let mut damaged = bytes.clone();
+                    damaged[bit / 8] ^= 1 << (bit % 8);
+                    let error = open(&seal, &damaged).expect_err("a flipped bit must be refused");
+                    assert_eq!(error.kind(), ErrorKind::Corrupt, "bit {bit}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_anywhere_in_a_frame_is_damage_before_a_byte_is_decompressed() {
+        for seal in seals() {
+            let mut bytes = Vec::new();
+            let plain = b"abcdefgh".repeat(20);
+            seal.seal(
+                SealedKind::Data,
+                b"",
+                &plain,
+                Compression::default(),
+                &mut bytes,
+            )
+            .unwrap();
+            for bit in 0..bytes.len() * 8 {
+                let mut damaged = bytes.clone();
+                damaged[bit / 8] ^= 1 << (bit % 8);
+                let opened = seal
+                    .frame(SealedKind::Data, &damaged, 1 << 20)
+                    .and_then(|frame| {
+                        let mut plain = vec![0; frame.plain_length()];
+                        frame.open_into(&mut plain)
+                    });
+                let error = opened.expect_err("a flipped bit must be refused");
+                assert_eq!(error.kind(), ErrorKind::Corrupt, "bit {bit}");
+                assert!(!error.to_string().contains("zstd"), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_piece_cut_short_or_with_bytes_behind_it_is_refused() {
+        for seal in seals() {
+            let mut bytes = sealed(&seal, b"some bytes", Compression::Off);
+            for length in 0..bytes.len() {
+                assert!(open(&seal, &bytes[..length]).is_err(), "{length} bytes");
+            }
+            bytes.push(0);
+            assert!(open(&seal, &bytes).is_err());
+        }
+    }
+
+    #[test]
+    fn another_kind_place_repository_or_key_is_refused() {
+        let seal = with(REPOSITORY, 1, false);
+        let bytes = sealed(&seal, b"some bytes", Compression::Off);
+        let open = |seal: &Seal, kind, place: &[u8]| seal.open(kind, place, &bytes, 100);
+        assert!(open(&seal, SealedKind::RunBlock, b"place 1").is_ok());
+        assert!(open(&seal, SealedKind::RunFooter, b"place 1").is_err());
+        assert!(open(&seal, SealedKind::RunBlock, b"place 2").is_err());
+        assert!(open(&seal, SealedKind::RunBlock, b"").is_err());
+        for other in [
+            with(RepositoryId([8; 16]), 1, false),
+            with(REPOSITORY, 2, false),
+        ] {
+            assert!(open(&other, SealedKind::RunBlock, b"place 1").is_err());
+            assert_ne!(other.chunk_id(b"a"), seal.chunk_id(b"a"));
+            assert_ne!(other.chunking_seed(), seal.chunking_seed());
+        }
+        let padded = with(REPOSITORY, 1, true);
+        assert!(open(&padded, SealedKind::RunBlock, b"place 1").is_ok());
+    }
+
+    #[test]
+    fn a_piece_that_is_not_encrypted_is_refused_where_all_are_and_the_other_way_round() {
+        let encrypted = with(REPOSITORY, 1, false);
+        let plain = Seal::unencrypted(&REPOSITORY);
+        let refused = open(
+            &encrypted,
+            &sealed(&plain, b"some bytes, many of them", Compression::Off),
+        );
+        let error = refused.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        assert!(error.to_string().contains("not encrypted"), "{error}");
+        let refused = open(&plain, &sealed(&encrypted, b"some bytes", Compression::Off));
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::Corrupt);
+    }
+
+    #[test]
+    fn neither_the_content_nor_its_length_nor_what_is_equal_can_be_seen() {
+        let seal = with(REPOSITORY, 1, false);
+        let plain = [b'x'; 300];
+        let one = sealed(&seal, &plain, Compression::Off);
+        let two = sealed(&seal, &plain, Compression::Off);
+        assert_eq!(one[..OPEN_BYTES], two[..OPEN_BYTES]);
+        let equal = one.iter().zip(&two).filter(|(a, b)| a == b).count();
+        assert!(equal < 30, "{equal} of {} bytes are equal", one.len());
+        // All lengths that are padded to the same look alike.
+        let padded = with(REPOSITORY, 1, true);
+        let lengths = [0, 1, 100, 500].map(|length| {
+            let plain = vec![b'x'; length];
+            sealed(&padded, &plain, Compression::Off).len()
+        });
+        assert_eq!(lengths, [lengths[0]; 4]);
+    }
+
+    #[test]
+    fn a_newer_version_by_who_has_the_key_is_no_damage_and_by_others_it_is() {
+        let seal = with(REPOSITORY, 1, false);
+        let bytes = sealed(&seal, b"some bytes", Compression::Off);
+        let mut damaged = bytes.clone();
+        damaged[1] += 1;
+        let error = open(&seal, &damaged).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+
+        let crate::seal::Method::Encrypted(cipher) = &seal.method else {
+            panic!("it encrypts");
+        };
+        let salt = [3; SALT_BYTES];
+        let head = [SealedKind::RunBlock as u8, VERSION + 1, 1, 0, 0, 0, 0, 0];
+        let key = cipher.piece_key(SealedKind::RunBlock, b"place 1", &head, &salt);
+        let mut newer = [&head[..], &salt].concat();
+        let tag = key
+            .key
+            .seal_in_place_separate_tag(nonce(), Aad::from(&newer), &mut [])
+            .unwrap();
+        newer.extend_from_slice(tag.as_ref());
+        assert_eq!(open(&seal, &newer).unwrap_err().kind(), ErrorKind::Failed);
+    }
+
+    #[test]
+    fn more_than_the_caller_allows_is_refused_before_it_is_made() {
+        for seal in seals() {
+            let bytes = sealed(&seal, &[0; 5000], Compression::Level(3));
+            let refused = seal.open(SealedKind::RunBlock, b"place 1", &bytes, 4999);
+            assert_eq!(refused.unwrap_err().kind(), ErrorKind::Corrupt);
+        }
+    }
+}
