@@ -498,10 +498,7 @@ mod tests {
     fn a_piece_that_is_not_encrypted_is_refused_where_all_are_and_the_other_way_round() {
         let encrypted = with(REPOSITORY, 1, false);
         let plain = Seal::unencrypted(&REPOSITORY);
-        let refused = open(
-            &encrypted,
-            &sealed(&plain, b"some bytes, many of them", Compression::Off),
-        );
+        let refused = open(&encrypted, &sealed(&plain, &[1; 100], Compression::Off));
         let error = refused.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt);
         assert!(error.to_string().contains("not encrypted"), "{error}");
