@@ -28,7 +28,7 @@ use bygone::format::{
     Record, RunReference, SealMethod, Tables, TablesWriter, Xattr, decode_extents, decode_packs,
     decode_record, decode_rows, encode_extents, encode_record, prefix_of,
 };
-use bygone::seal::{Compression, SEAL_OVERHEAD_BYTES, Seal, SealedKind};
+use bygone::seal::{Compression, MasterKey, SEAL_OVERHEAD_BYTES, Seal, SealedKind, system_salt};
 
 /// Whether today's encoder must write the very bytes that are checked in.
 #[derive(Clone, Copy, PartialEq)]
@@ -712,6 +712,16 @@ fn the_format_page_has_the_codes_numbers() {
         format!("plain bytes are at most {INLINE_PIECE_BYTES_MAX} stands"),
         format!("about {} keys", thousands(FILTER_PART_KEYS)),
         format!("more than {SEAL_OVERHEAD_BYTES} bytes longer"),
+        format!(
+            "is {} bytes longer",
+            Seal::encrypted(
+                &repository(),
+                &MasterKey::from_bytes([0; 32]),
+                false,
+                system_salt
+            )
+            .stored_length(0)
+        ),
         format!("0 means {} MiB", EXTENT_LIST_SPAN >> 20),
         format!("at most {} KiB: then", FOOTER_IN_POINT_BYTES_MAX >> 10),
         format!("1 to {NAME_BYTES_MAX} bytes"),
@@ -725,6 +735,8 @@ fn the_format_page_has_the_codes_numbers() {
         SealedKind::Data,
         SealedKind::ExtentList,
         SealedKind::Point,
+        SealedKind::Lease,
+        SealedKind::KeyDescription,
         SealedKind::RunBlock,
         SealedKind::RunBlockIndex,
         SealedKind::RunFilter,
