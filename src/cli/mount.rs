@@ -16,6 +16,7 @@ use super::mount_help::AFTER_OPTIONS;
 use super::mount_log;
 use super::mount_options;
 use super::outcome::{Outcome, error_code};
+use super::password::PasswordSource;
 use crate::base::{Error, ErrorKind, PointId, Result};
 use crate::fetch::Fetcher;
 use crate::format::Point;
@@ -64,6 +65,10 @@ pub struct Arguments {
     /// Log to this file rather than to the system's log, or to the terminal in the foreground
     #[arg(long, value_name = "FILE")]
     pub(super) log_file: Option<PathBuf>,
+
+    /// Where the password is, if fstab says so
+    #[arg(skip)]
+    pub(super) password: PasswordSource,
 
     /// Options as in fstab: noexec, and those above without their dashes, such as allow_other and point=POINT
     #[arg(short = 'o', value_name = "OPT", value_delimiter = ',')]
@@ -128,13 +133,11 @@ pub fn run(arguments: &Arguments, context: &Context) -> Result<Outcome> {
     }
     match fork()? {
         Side::Working(working) => serve(&arguments, context, &place, state, Some(working)),
-        Side::Waiting(waiting) => {
-            match waiting.wait(&mut || context.password().existing(context.output()))? {
-                Beginning::Ready => Ok(Outcome::Done),
-                // It said what went wrong, on the same terminal; its exit code is this command's.
-                Beginning::Ended(code) => std::process::exit(code),
-            }
-        }
+        Side::Waiting(waiting) => match waiting.wait(&mut || password(&arguments, context))? {
+            Beginning::Ready => Ok(Outcome::Done),
+            // It said what went wrong, on the same terminal; its exit code is this command's.
+            Beginning::Ended(code) => std::process::exit(code),
+        },
     }
 }
 
@@ -156,10 +159,10 @@ fn serve(
 ) -> Result<Outcome> {
     // First of all, so that no signal ends the process with a mount behind it that nobody serves.
     let orders = orders_by_signal()?;
-    let repository = match &working {
-        Some(working) => context.open_repository_asking(&mut || password_from(working))?,
-        None => context.open_repository()?,
-    };
+    let repository = context.open_repository_asking(&mut || match &working {
+        Some(working) => password_from(working),
+        None => password(arguments, context),
+    })?;
     // Not all headers: a mount is to be ready as soon in a repository of a thousand points as in one of one.
     keep_apart(
         place,
@@ -190,6 +193,12 @@ fn serve(
         error!("{error}");
     }
     served.map(|()| Outcome::Done)
+}
+
+/// The repository's password.
+fn password(arguments: &Arguments, context: &Context) -> Result<Password> {
+    let source = context.password().or(&arguments.password);
+    source.existing(context.output())
 }
 
 /// The repository's password, from the process that has the terminal.

@@ -59,10 +59,10 @@ pub(super) struct NewPasswordArguments {
 }
 
 /// Where one password comes from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct PasswordSource {
-    file: Option<PathBuf>,
-    command: Option<String>,
+    pub(super) file: Option<PathBuf>,
+    pub(super) command: Option<String>,
     /// Is the variable looked at?
     variable: bool,
 }
@@ -88,6 +88,18 @@ impl From<&NewPasswordArguments> for PasswordSource {
 }
 
 impl PasswordSource {
+    /// This one, and where it names neither file nor command, those of `other`.
+    pub(super) fn or(&self, other: &Self) -> Self {
+        let named = match self.file.is_some() || self.command.is_some() {
+            true => self,
+            false => other,
+        };
+        Self {
+            variable: self.variable,
+            ..named.clone()
+        }
+    }
+
     /// Was any named, so that nobody has to be asked?
     pub fn is_given(&self) -> bool {
         self.file.is_some()
@@ -239,6 +251,26 @@ mod tests {
         assert_eq!(text(b" a\n\n").unwrap(), b" a\n");
         assert_eq!(text(b"\xff").unwrap(), b"\xff");
         assert!(text(b"\n").is_err() && text(b"").is_err());
+    }
+
+    #[test]
+    fn what_is_named_goes_before_what_is_only_there() {
+        let global = PasswordSource {
+            variable: true,
+            ..PasswordSource::default()
+        };
+        let in_fstab = PasswordSource {
+            file: Some("a".into()),
+            ..PasswordSource::default()
+        };
+        let named = PasswordSource {
+            command: Some("b".into()),
+            ..global.clone()
+        };
+        let both = named.or(&in_fstab);
+        assert_eq!((both.file, both.command), (None, Some("b".into())));
+        let other = global.or(&in_fstab);
+        assert_eq!((other.file, other.variable), (Some("a".into()), true));
     }
 
     #[test]
