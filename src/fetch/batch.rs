@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::base::{Error, PackId, Result, RunId};
 use crate::format::{ChunkPlace, pack_name, run_name};
-use crate::seal::{SEAL_OVERHEAD_BYTES, SealedKind};
+use crate::seal::{SEAL_OVERHEAD_BYTES, SealedKind, sealed_bytes_max};
 
 use super::frame::Frame;
 use super::memory::Claim;
@@ -97,7 +97,7 @@ impl Wanted<'_> {
     /// Refuses a length that nothing sealed can have, before so much is fetched.
     fn check(&self) -> Result<()> {
         let length = self.length as usize;
-        let most = self.kind.plain_bytes_max() + SEAL_OVERHEAD_BYTES;
+        let most = sealed_bytes_max(self.kind.plain_bytes_max());
         if (SEAL_OVERHEAD_BYTES..=most).contains(&length) {
             return Ok(());
         }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::base::limits::FOOTER_PLAIN_BYTES_MAX;
 use crate::base::{ByteReader, ByteWriter, Result, RunId};
 use crate::format::Section;
-use crate::seal::{SEAL_OVERHEAD_BYTES, SealedKind};
+use crate::seal::{SEAL_OVERHEAD_BYTES, SealedKind, sealed_bytes_max};
 
 /// The plain bytes up to which a piece stands in the footer instead of by itself: a request saved for few bytes.
 pub const INLINE_PIECE_BYTES_MAX: usize = 1024;
@@ -179,8 +179,7 @@ impl PieceAt {
 
 /// Can a sealed piece of a run have this length?
 pub(super) fn is_sealed_length(length: u32) -> bool {
-    (SEAL_OVERHEAD_BYTES..=FOOTER_PLAIN_BYTES_MAX + SEAL_OVERHEAD_BYTES)
-        .contains(&(length as usize))
+    (SEAL_OVERHEAD_BYTES..=sealed_bytes_max(FOOTER_PLAIN_BYTES_MAX)).contains(&(length as usize))
 }
 
 /// Does a range of bytes end at or before `end`?
