@@ -52,8 +52,13 @@ pub struct Level {
     node: Option<Arc<Node>>,
     path: Vec<u8>,
     names: Names,
+    /// The first of the names, which were looked at ahead of the walk.
+    looked: VecDeque<(Box<[u8]>, Look)>,
     is_cache: bool,
 }
+
+/// What is at a name, or why it cannot be looked at.
+pub type Look = Result<Status, Errno>;
 
 /// What became of entering a directory.
 #[derive(Debug)]
@@ -178,6 +183,7 @@ impl Level {
             node: below.node,
             path: below.path,
             names,
+            looked: VecDeque::new(),
             is_cache: false,
         }
     }
@@ -190,9 +196,30 @@ impl Level {
         })
     }
 
-    /// The next name that is to be looked at.
-    pub fn next_name(&mut self) -> Option<Box<[u8]>> {
-        self.names.pop().map(Box::from)
+    /// The next name, and what is there if it was looked at already.
+    pub fn next_name(&mut self) -> Option<(Box<[u8]>, Option<Look>)> {
+        match self.looked.pop_front() {
+            Some((name, status)) => Some((name, Some(status))),
+            None => Some((self.names.pop().map(Box::from)?, None)),
+        }
+    }
+
+    /// Looks at the first `count` names, all of which lie in this directory itself.
+    pub fn look_ahead(&mut self, count: usize) {
+        let Some(handle) = &self.handle else {
+            return;
+        };
+        while self.looked.len() < count
+            && let Some(name) = self.names.pop()
+        {
+            let status = Status::of(&**handle, name);
+            self.looked.push_back((Box::from(name), status));
+        }
+    }
+
+    /// What was looked at ahead and is still to come.
+    pub fn looked(&self) -> impl ExactSizeIterator<Item = (&[u8], &Look)> {
+        self.looked.iter().map(|(name, status)| (&**name, status))
     }
 
     /// Is `name` left out because the directory is a cache? Its tag is not.

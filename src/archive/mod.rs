@@ -23,6 +23,7 @@ mod observe;
 mod pipeline;
 mod plan;
 mod record;
+mod scout;
 mod segments;
 mod small;
 mod sources;

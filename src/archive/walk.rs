@@ -5,7 +5,7 @@
 //! symlink, and one that is not the one that was seen is not listed. Memory is bounded by the names in the directories
 //! on the way from the root to where the walk is; file handles by `HANDLES_MAX`.
 //!
-//! The walk reads statuses and names only. It opens no file (a cache directory's tag apart), decides nothing about the
+//! Scouts list directories ahead of it where that is safe (see `scout`). The walk reads statuses and names only. It opens no file (a cache directory's tag apart), decides nothing about the
 //! parent point, and takes no failure for an absence.
 
 use std::collections::VecDeque;
@@ -15,7 +15,8 @@ use rustix::io::Errno;
 
 use super::excludes::Excludes;
 use super::handle::{Place, open_root};
-use super::level::{Arrival, Below, Level, Scope};
+use super::level::{Arrival, Below, Level, Look, Scope};
+use super::scout::{Scouts, errand};
 use super::sources::{Node, Sources};
 use super::status::{Identity, Status};
 use crate::base::{Error, Key, Result};
@@ -69,6 +70,7 @@ pub struct WalkOptions {
 #[derive(Debug)]
 pub struct Walk {
     options: WalkOptions,
+    scouts: Scouts,
     are_elsewhere: bool,
     levels: Vec<Level>,
     /// What is to be told before the walk goes on.
@@ -92,6 +94,7 @@ impl Walk {
         let (place, status) =
             root().map_err(|problem| Error::io("look at the root directory", problem.into()))?;
         let mut walk = Self {
+            scouts: Scouts::new(options.clone()),
             options,
             are_elsewhere: sources.are_elsewhere(),
             levels: Vec::new(),
@@ -111,8 +114,8 @@ impl Walk {
         Ok(walk)
     }
 
-    /// Looks at the next name of the deepest level; None if there is nothing to tell of it.
-    fn look(&mut self, name: &[u8]) -> Result<Option<Sighting>> {
+    /// What is at the next name of the deepest level, which a scout may have seen; None if there is nothing to tell.
+    fn look(&mut self, name: &[u8], seen: Option<Look>) -> Result<Option<Sighting>> {
         let Some(level) = self.levels.last_mut() else {
             return Ok(None);
         };
@@ -121,7 +124,12 @@ impl Walk {
         if level.hides(name) && node.is_none() {
             return Ok(None);
         }
-        let (place, status) = match find(level, name, node.as_deref(), self.are_elsewhere) {
+        let is_scouted = seen.is_some();
+        let found = match seen {
+            Some(status) => seen_at(level, name, status),
+            None => find(level, name, node.as_deref(), self.are_elsewhere),
+        };
+        let (place, status) = match found {
             Ok(found) => found,
             Err(Errno::NOENT) if node.is_none() => return Ok(Some(Sighting::Vanished { key })),
             Err(problem) => {
@@ -152,6 +160,10 @@ impl Walk {
             let mut below = Below::new(name, elsewhere, &status, scope, node, path);
             below.leaves_device = !is_source && status.device != level.identity.device;
             level.below.push_back(below);
+            // Those in a directory that a scout saw have been sent by it.
+            if !is_scouted && let Some(errand) = errand(level, name, &status, &self.options) {
+                self.scouts.send(errand);
+            }
         }
         Ok(Some(Sighting::Entry(Seen {
             key,
@@ -163,7 +175,11 @@ impl Walk {
 
     /// Makes `below` the deepest level, as far as it can be opened and is to be listed, and says what cannot.
     fn enter(&mut self, key: Key, place: &Place, below: Below) {
-        match Level::arrive(&key, place, below, &self.options) {
+        let arrival = self
+            .scouts
+            .take(&key)
+            .unwrap_or_else(|| Level::arrive(&key, place, below, &self.options));
+        match arrival {
             Arrival::Open(level) => {
                 self.levels.push(level);
                 self.close_far_handles();
@@ -215,8 +231,8 @@ impl Walk {
             let Some(level) = self.levels.last_mut() else {
                 return Ok(None);
             };
-            if let Some(name) = level.next_name() {
-                if let Some(sighting) = self.look(&name)? {
+            if let Some((name, seen)) = level.next_name() {
+                if let Some(sighting) = self.look(&name, seen)? {
                     return Ok(Some(sighting));
                 }
             } else if let Some(below) = level.below.pop_front() {
@@ -269,6 +285,16 @@ fn find(
         return Ok((place, status));
     }
     status.map(|status| (place, status))
+}
+
+/// Where `name` is, whose status is known.
+fn seen_at(
+    level: &Level,
+    name: &[u8],
+    status: Look,
+) -> std::result::Result<(Place, Status), Errno> {
+    let place = level.place_of(name).ok_or(Errno::BADF)?;
+    Ok((place, status?))
 }
 
 /// The scope that begins where a source does.
