@@ -146,8 +146,8 @@ async fn object(
     mut parts: response::Parts,
     body: Received,
 ) -> Result<HttpResponse, HttpError> {
-    if range.is_some() && is_of_nothing(&parts) {
-        // Some servers send a part of an empty object, under a header that makes no sense.
+    if range.is_some_and(|range| is_outside(range, &parts)) {
+        // Some servers send a part of no bytes, under a header that makes no sense.
         parts.status = StatusCode::RANGE_NOT_SATISFIABLE;
         return refused(asked, parts, body).await;
     }
@@ -212,12 +212,13 @@ fn warn_of_ignored_range(host: &str) {
     }
 }
 
-/// Does an answer say that it is a part of an object without bytes?
-fn is_of_nothing(parts: &response::Parts) -> bool {
+/// Does an answer say that it is a part of an object that has none of what was asked for?
+fn is_outside(range: &HeaderValue, parts: &response::Parts) -> bool {
     parts
         .headers
         .get(CONTENT_RANGE)
-        .is_some_and(|range| range.as_bytes().ends_with(b"/0"))
+        .and_then(|value| value.to_str().ok()?.rsplit_once('/')?.1.parse().ok())
+        .is_some_and(|length| bounds(range, length).is_none())
 }
 
 fn length(parts: &response::Parts) -> Option<u64> {

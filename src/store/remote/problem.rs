@@ -55,6 +55,14 @@ impl Trouble {
         }
     }
 
+    /// Is the object not there?
+    pub(super) fn is_missing(&self) -> bool {
+        match self.refusal() {
+            Some(refusal) => refusal.status == 404 && refusal.code != "NoSuchBucket",
+            None => matches!(self.error, object_store::Error::NotFound { .. }),
+        }
+    }
+
     /// Did the server answer with this status?
     pub(super) fn is_status(&self, status: u16) -> bool {
         self.refusal()
