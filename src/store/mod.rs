@@ -25,6 +25,8 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
+use bytes::Bytes;
+
 use crate::base::Result;
 
 pub use fault::{Effect, Fault, FaultPlan, Moment, Operations};
@@ -50,6 +52,8 @@ pub const WHOLE_BYTES_MAX: u64 = 128 << 20;
 pub enum Body<'a> {
     /// Bytes in memory, in pieces that follow one another.
     Bytes(&'a [&'a [u8]]),
+    /// The same, in pieces that a store may hold on to without a copy of them: for large objects.
+    Shared(&'a [Bytes]),
     /// A file from its first byte to its last.
     File(&'a File),
 }
@@ -114,6 +118,7 @@ impl Body<'_> {
     pub fn length(&self) -> io::Result<u64> {
         match self {
             Self::Bytes(pieces) => Ok(pieces.iter().map(|piece| piece.len() as u64).sum()),
+            Self::Shared(pieces) => Ok(pieces.iter().map(|piece| piece.len() as u64).sum()),
             Self::File(file) => Ok(file.metadata()?.len()),
         }
     }
@@ -124,17 +129,8 @@ impl Body<'_> {
     /// The file cannot be read.
     pub fn tail(&self, length: usize) -> io::Result<Vec<u8>> {
         match self {
-            Self::Bytes(pieces) => {
-                let mut left = length;
-                let mut parts: Vec<&[u8]> = Vec::new();
-                for piece in pieces.iter().rev() {
-                    let part = &piece[piece.len().saturating_sub(left)..];
-                    left -= part.len();
-                    parts.push(part);
-                }
-                parts.reverse();
-                Ok(parts.concat())
-            }
+            Self::Bytes(pieces) => Ok(tail_of(pieces, length)),
+            Self::Shared(pieces) => Ok(tail_of(pieces, length)),
             Self::File(file) => {
                 let mut bytes = vec![0; length];
                 let start = file.metadata()?.len().saturating_sub(length as u64);
@@ -143,4 +139,18 @@ impl Body<'_> {
             }
         }
     }
+}
+
+/// The last `length` bytes of pieces that follow one another.
+fn tail_of(pieces: &[impl AsRef<[u8]>], length: usize) -> Vec<u8> {
+    let mut left = length;
+    let mut parts: Vec<&[u8]> = Vec::new();
+    for piece in pieces.iter().rev() {
+        let piece = piece.as_ref();
+        let part = &piece[piece.len().saturating_sub(left)..];
+        left -= part.len();
+        parts.push(part);
+    }
+    parts.reverse();
+    parts.concat()
 }
