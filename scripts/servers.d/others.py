@@ -7,7 +7,6 @@ import email.utils
 import getpass
 import hashlib
 import hmac
-import json
 from pathlib import Path
 
 from processes import await_answer, await_port, free_ports, run, send, spawn
@@ -49,11 +48,9 @@ def google(tools, folder, started):
     port, = free_ports(1)
     endpoint = f"http://127.0.0.1:{port}"
     log = folder / "google.log"
-    started.append(spawn([tools / "bin" / "fake-gcs-server", "-backend", "memory", "-scheme", "http", "-host", "127.0.0.1",
-                          "-port", str(port), "-external-url", endpoint, "-public-host", f"127.0.0.1:{port}",
-                          "-log-level", "warn"], log))
-    await_answer("fake-gcs-server", f"{endpoint}/storage/v1/b", log, started)
-    send("POST", f"{endpoint}/storage/v1/b", json.dumps({"name": BUCKET}).encode(), {"Content-Type": "application/json"})
+    server = Path(__file__).with_name("google_server.py")
+    started.append(spawn([tools / "python" / "bin" / "python", server, str(port), BUCKET], log))
+    await_answer("Google's stand-in", endpoint, log, started)
     return {"endpoint": endpoint, "bucket": BUCKET}
 
 

@@ -72,7 +72,10 @@ pub fn google() -> Place {
     let field = |field| server("google", field);
     Place {
         url: format!("gs://{}/{}", field("bucket"), fresh()),
-        settings: settings(&[("endpoint", field("endpoint"))]),
+        settings: settings(&[
+            ("endpoint", field("endpoint")),
+            ("bearer_token", "any".to_owned()),
+        ]),
     }
 }
 

@@ -29,7 +29,10 @@ pub fn server(name: &str, field: &str) -> String {
     match &servers.known[name][field] {
         Value::String(text) => text.clone(),
         Value::Number(number) => number.to_string(),
-        _ => panic!("there is no {field} of a server {name} in {}", servers.known),
+        _ => panic!(
+            "there is no {field} of a server {name} in {}",
+            servers.known
+        ),
     }
 }
 
@@ -51,8 +54,9 @@ fn start() -> Servers {
     let mut line = String::new();
     let output = process.stdout.take().expect("it was asked for");
     BufReader::new(output).read_line(&mut line).unwrap();
-    let known = serde_json::from_str(&line)
-        .unwrap_or_else(|_| panic!("no servers: run `scripts/servers install` once, and see above"));
+    let known = serde_json::from_str(&line).unwrap_or_else(|_| {
+        panic!("no servers: run `scripts/servers install` once, and see above")
+    });
     Servers {
         _process: Some(process),
         known,

@@ -199,8 +199,12 @@ fn parent(path: &str) -> Option<&str> {
 /// A name that no other writer has.
 pub(super) fn writer_name() -> Result<String> {
     let mut random = [0; WRITER_BYTES];
-    getrandom::fill(&mut random)
-        .map_err(|error| Error::io("get randomness from the system", std::io::Error::other(error)))?;
+    getrandom::fill(&mut random).map_err(|error| {
+        Error::io(
+            "get randomness from the system",
+            std::io::Error::other(error),
+        )
+    })?;
     Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
@@ -239,7 +243,9 @@ pub(super) async fn list(
                 let name = format!("{folder}{}", entry.name);
                 match entry.length {
                     _ if check_name(&name).is_err() || is_hidden(&folder, &name) => {}
-                    None if is_wanted_folder(&format!("{name}/"), from) => folders.push(format!("{name}/")),
+                    None if is_wanted_folder(&format!("{name}/"), from) => {
+                        folders.push(format!("{name}/"))
+                    }
                     Some(length) if name.as_str() >= from => {
                         listed.insert(name, length);
                     }
@@ -373,9 +379,7 @@ async fn clock(sftp: &Sftp, path: &str) -> std::result::Result<Option<u64>, Trou
 }
 
 fn changed(metadata: &MetaData) -> Option<u64> {
-    metadata
-        .modified()
-        .map(|time| u64::from(time.into_raw()))
+    metadata.modified().map(|time| u64::from(time.into_raw()))
 }
 
 /// Is a name in the temporary folder one that a writer gives to what it has not finished?

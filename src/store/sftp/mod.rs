@@ -47,7 +47,9 @@ impl SftpStore {
         if let Some((name, _)) = settings.iter().find(|(name, _)| *name != COMMAND_SETTING) {
             return Err(Error::new(
                 ErrorKind::Usage,
-                format!("--store-option {name}: an SFTP place knows {COMMAND_SETTING} only; the rest is for ssh_config(5)"),
+                format!(
+                    "--store-option {name}: an SFTP place knows {COMMAND_SETTING} only; the rest is for ssh_config(5)"
+                ),
             ));
         }
         let command = settings.get(COMMAND_SETTING).unwrap_or("ssh");
@@ -55,7 +57,9 @@ impl SftpStore {
         if command.is_empty() {
             return Err(Error::new(
                 ErrorKind::Usage,
-                format!("--store-option {COMMAND_SETTING}: expected a program, such as \"ssh -F FILE\""),
+                format!(
+                    "--store-option {COMMAND_SETTING}: expected a program, such as \"ssh -F FILE\""
+                ),
             ));
         }
         Ok(Self {
@@ -182,7 +186,10 @@ impl Store for SftpStore {
         let (bytes, whole) = self.converse("read", name, async |session| {
             let open = self.open(session, name, &path).await?;
             match range.end <= open.length {
-                true => Ok((transfer::read(&open.file, range.start, length).await?, open.length)),
+                true => Ok((
+                    transfer::read(&open.file, range.start, length).await?,
+                    open.length,
+                )),
                 false => Ok((Vec::new(), open.length)),
             }
         })?;
@@ -210,10 +217,20 @@ impl Store for SftpStore {
     fn put_new(&self, name: &str, body: Body<'_>) -> Result<()> {
         let path = self.path(name)?;
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let temporary = format!("{}/{}/{}-{number}", self.root(), files::TEMPORARY_FOLDER, self.writer);
+        let temporary = format!(
+            "{}/{}/{}-{number}",
+            self.root(),
+            files::TEMPORARY_FOLDER,
+            self.writer
+        );
         let clears = !self.has_cleared.swap(true, Ordering::Relaxed);
         let published = self.converse("write", name, async |session| {
-            let put = files::Put { sftp: &session.sftp, root: self.root(), temporary: &temporary, target: &path };
+            let put = files::Put {
+                sftp: &session.sftp,
+                root: self.root(),
+                temporary: &temporary,
+                target: &path,
+            };
             let published = put.run(body).await?;
             if clears {
                 files::clear_stale(&session.sftp, self.root(), &self.writer).await;
@@ -232,7 +249,10 @@ impl Store for SftpStore {
             )),
             files::Published::Full => Err(Error::new(
                 ErrorKind::Full,
-                format!("cannot write {name} at {}: no space is left there", self.location()),
+                format!(
+                    "cannot write {name} at {}: no space is left there",
+                    self.location()
+                ),
             )),
         }
     }
@@ -286,7 +306,9 @@ mod tests {
     fn options_that_ssh_would_not_see_are_refused() {
         let mut settings = Settings::default();
         settings.set("region", "mare-imbrium");
-        let error = SftpStore::new(&place(), &settings).err().expect("it is refused");
+        let error = SftpStore::new(&place(), &settings)
+            .err()
+            .expect("it is refused");
         assert_eq!(error.kind(), ErrorKind::Usage);
         assert!(error.to_string().contains("region"), "{error}");
         let mut settings = Settings::default();
@@ -309,6 +331,9 @@ mod tests {
         let mut settings = Settings::default();
         settings.set(COMMAND_SETTING, "false");
         let store = SftpStore::new(&place(), &settings).unwrap();
-        assert_eq!(store.get("config").unwrap_err().kind(), ErrorKind::Unreachable);
+        assert_eq!(
+            store.get("config").unwrap_err().kind(),
+            ErrorKind::Unreachable
+        );
     }
 }

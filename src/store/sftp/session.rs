@@ -11,7 +11,7 @@ use lru::LruCache;
 use openssh_sftp_client::error::SftpErrorKind;
 use openssh_sftp_client::file::File;
 use openssh_sftp_client::{Sftp, SftpOptions};
-use tokio::io::{AsyncReadExt, AsyncRead};
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
@@ -73,9 +73,10 @@ impl Trouble {
                 ErrorKind::Missing,
                 "there is no such file or folder".to_owned(),
             ),
-            Self::Refused(SftpErrorKind::PermDenied, _) => {
-                (ErrorKind::Denied, "the server does not permit it".to_owned())
-            }
+            Self::Refused(SftpErrorKind::PermDenied, _) => (
+                ErrorKind::Denied,
+                "the server does not permit it".to_owned(),
+            ),
             Self::Refused(kind, message) => (
                 ErrorKind::Failed,
                 format!("the server answered {kind:?}: {message}"),
@@ -138,7 +139,10 @@ impl Session {
             Err(_) => format!("no answer within {} s", CONNECT_TIME_MAX.as_secs()),
         };
         let said = timeout(LAST_WORDS_TIME_MAX, words).await;
-        let said = said.ok().and_then(std::result::Result::ok).unwrap_or_default();
+        let said = said
+            .ok()
+            .and_then(std::result::Result::ok)
+            .unwrap_or_default();
         Err(connection_error(place, &said, &problem))
     }
 
@@ -185,7 +189,9 @@ fn start(command: &[String], place: &SftpPlace) -> Result<Child> {
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
-        .map_err(|error| Error::io(format_args!("run {program}"), error).with_kind(ErrorKind::Failed))
+        .map_err(|error| {
+            Error::io(format_args!("run {program}"), error).with_kind(ErrorKind::Failed)
+        })
 }
 
 /// Reads what `ssh` says until it ends, and gives the first of it back. The rest is read, too, lest it wait for us.
@@ -195,7 +201,10 @@ async fn last_words(mut errors: impl AsyncRead + Unpin) -> String {
     while let Ok(count @ 1..) = errors.read(&mut buffer).await {
         let room = WORDS_BYTES_MAX.saturating_sub(words.len()).min(count);
         words.extend_from_slice(&buffer[..room]);
-        log::debug!("ssh: {}", String::from_utf8_lossy(&buffer[..count]).trim_end());
+        log::debug!(
+            "ssh: {}",
+            String::from_utf8_lossy(&buffer[..count]).trim_end()
+        );
     }
     String::from_utf8_lossy(&words).trim().to_owned()
 }
@@ -233,11 +242,24 @@ mod tests {
     #[test]
     fn a_refusal_is_told_from_a_host_that_is_away() {
         let kind = |said| connection_error(&place(), said, "it ended").kind();
-        assert_eq!(kind("anna@moon: Permission denied (publickey)."), ErrorKind::Denied);
+        assert_eq!(
+            kind("anna@moon: Permission denied (publickey)."),
+            ErrorKind::Denied
+        );
         assert_eq!(kind("Host key verification failed."), ErrorKind::Denied);
-        assert_eq!(kind("ssh: connect to host moon: refused"), ErrorKind::Unreachable);
+        assert_eq!(
+            kind("ssh: connect to host moon: refused"),
+            ErrorKind::Unreachable
+        );
         let error = connection_error(&place(), "Welcome\nConnection closed", "it ended");
-        assert!(error.to_string().ends_with("by ssh: Connection closed"), "{error}");
-        assert!(connection_error(&place(), "", "it ended").to_string().ends_with("it ended"));
+        assert!(
+            error.to_string().ends_with("by ssh: Connection closed"),
+            "{error}"
+        );
+        assert!(
+            connection_error(&place(), "", "it ended")
+                .to_string()
+                .ends_with("it ended")
+        );
     }
 }

@@ -26,7 +26,9 @@ pub(super) async fn read(file: &File, offset: u64, length: usize) -> Result<Vec<
         // As a task of its own: what the library makes of a nonsensical answer then ends the task and not its caller.
         async move {
             let piece = tokio::spawn(read_piece(file, offset, length));
-            piece.await.unwrap_or_else(|error| Err(Trouble::Broken(error.to_string())))
+            piece
+                .await
+                .unwrap_or_else(|error| Err(Trouble::Broken(error.to_string())))
         }
     });
     let mut pieces = stream::iter(pieces).buffered(PIECES_AT_ONCE);
@@ -43,24 +45,12 @@ pub(super) async fn read(file: &File, offset: u64, length: usize) -> Result<Vec<
 /// Writes a whole body to a new file.
 pub(super) async fn write(file: &File, body: Body<'_>) -> Result<(), Trouble> {
     match body {
-        Body::Bytes(parts) => {
-            let mut start = 0;
-            let mut places = Vec::new();
-            for part in parts {
-                places.extend(pieces(part.len()).map(|(at, length)| {
-                    (start + at as u64, &part[at..at + length])
-                }));
-                start += part.len() as u64;
-            }
-            stream::iter(places.into_iter().map(Ok))
-                .try_for_each_concurrent(PIECES_AT_ONCE, |(offset, piece)| {
-                    write_piece(file.clone(), offset, piece)
-                })
-                .await
-        }
+        Body::Bytes(parts) => write_parts(file, parts.iter().copied()).await,
+        Body::Shared(parts) => write_parts(file, parts.iter().map(|part| &part[..])).await,
         Body::File(source) => {
             let length = source.metadata().map_err(local)?.len();
-            let length = usize::try_from(length).map_err(|error| Trouble::Broken(error.to_string()))?;
+            let length =
+                usize::try_from(length).map_err(|error| Trouble::Broken(error.to_string()))?;
             stream::iter(pieces(length).map(Ok))
                 .try_for_each_concurrent(PIECES_AT_ONCE, |(at, length)| async move {
                     let mut piece = vec![0; length];
@@ -70,6 +60,26 @@ pub(super) async fn write(file: &File, body: Body<'_>) -> Result<(), Trouble> {
                 .await
         }
     }
+}
+
+/// Writes what is in memory, one part after the other.
+async fn write_parts<'a>(
+    file: &File,
+    parts: impl Iterator<Item = &'a [u8]>,
+) -> Result<(), Trouble> {
+    let mut start = 0;
+    let mut places = Vec::new();
+    for part in parts {
+        places.extend(
+            pieces(part.len()).map(|(at, length)| (start + at as u64, &part[at..at + length])),
+        );
+        start += part.len() as u64;
+    }
+    stream::iter(places.into_iter().map(Ok))
+        .try_for_each_concurrent(PIECES_AT_ONCE, |(offset, piece)| {
+            write_piece(file.clone(), offset, piece)
+        })
+        .await
 }
 
 /// Where pieces of `length` bytes begin, and how long they are.
@@ -91,7 +101,9 @@ async fn read_piece(mut file: File, offset: u64, length: usize) -> Result<BytesM
         match answered(file.read(asked, rest)).await? {
             Some(more) if more.is_empty() => break,
             Some(more) if more.len() > wanted => {
-                return Err(Trouble::Broken("the server gave more than was asked for".to_owned()));
+                return Err(Trouble::Broken(
+                    "the server gave more than was asked for".to_owned(),
+                ));
             }
             Some(more) => bytes.unsplit(more),
             None => break,
@@ -111,7 +123,9 @@ async fn write_piece(mut file: File, offset: u64, piece: &[u8]) -> Result<(), Tr
 
 /// Says where the next read or write is: the library itself goes on by what was asked for, not by what came.
 fn seek(file: &mut File, offset: u64) -> Result<(), Trouble> {
-    Pin::new(file).start_seek(SeekFrom::Start(offset)).map_err(local)
+    Pin::new(file)
+        .start_seek(SeekFrom::Start(offset))
+        .map_err(local)
 }
 
 fn local(error: std::io::Error) -> Trouble {
