@@ -7,6 +7,7 @@ use bytesize::ByteSize;
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 
+use super::password::PasswordArguments;
 use super::place::StoreArguments;
 use crate::repo::PointFilter;
 use crate::store::Location;
@@ -41,6 +42,9 @@ pub(super) struct GlobalArguments {
     /// Print and log more; twice for details, three times for everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
     pub verbose: u8,
+
+    #[command(flatten)]
+    pub password: PasswordArguments,
 }
 
 /// Narrows which points a POINT argument can mean.

@@ -18,6 +18,7 @@ mod remote;
 mod retrying;
 mod runtime;
 mod settings;
+mod sftp;
 
 use std::fs::File;
 use std::io;
@@ -40,6 +41,7 @@ pub use recording::{Recording, Request, RequestKind};
 pub use remote::RemoteStore;
 pub use retrying::{Patience, Retrying};
 pub use settings::Settings;
+pub use sftp::SftpStore;
 
 /// The largest object that is fetched as a whole, so that a file that does not belong here costs a refusal and not
 /// the machine's memory. Packs and runs are read by ranges, which have bounds of their own.
