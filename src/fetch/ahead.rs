@@ -56,10 +56,7 @@ impl Fetcher {
     /// distant, or all that was read of late came from nearby.
     pub fn ahead_bytes(&self) -> Option<u64> {
         let distant = self.distant.as_ref()?;
-        distant
-            .line
-            .is_asked()
-            .then(|| distant.line.ahead_bytes())
+        distant.line.is_asked().then(|| distant.line.ahead_bytes())
     }
 
     /// Has a thread do `job`, which works out what to fetch ahead and may wait for that. Nothing is done where the store is

@@ -106,7 +106,9 @@ impl Shared {
                 }
                 drop(state);
                 if catch_unwind(AssertUnwindSafe(job)).is_err() {
-                    log::error!("asking the store failed by an error in bygone itself: please report it");
+                    log::error!(
+                        "asking the store failed by an error in bygone itself: please report it"
+                    );
                 }
                 state = self.lock();
                 continue;

@@ -107,6 +107,8 @@ impl Distant {
 pub(super) fn too_late(what: impl std::fmt::Display) -> Error {
     Error::new(
         ErrorKind::Unreachable,
-        format!("{what} did not come in time: the store does not answer, or is too slow for --timeout"),
+        format!(
+            "{what} did not come in time: the store does not answer, or is too slow for --timeout"
+        ),
     )
 }

@@ -100,9 +100,7 @@ impl Line {
         let delivered = state.delivered_bytes - begun.delivered_bytes;
         let seconds = took.as_secs_f64();
         state.delay.take(now, seconds, f64::min);
-        state
-            .rate
-            .take(now, delivered as f64 / seconds, f64::max);
+        state.rate.take(now, delivered as f64 / seconds, f64::max);
     }
 
     /// Is it asked at all of late? Else what is fetched comes from nearby.
@@ -113,7 +111,8 @@ impl Line {
     /// How many bytes a reader should have ahead.
     pub(super) fn ahead_bytes(&self) -> u64 {
         let state = self.lock();
-        let product = state.delay.best(f64::min).unwrap_or(0.0) * state.rate.best(f64::max).unwrap_or(0.0);
+        let product =
+            state.delay.best(f64::min).unwrap_or(0.0) * state.rate.best(f64::max).unwrap_or(0.0);
         let wished = (product * AHEAD_PRODUCTS) as u64;
         wished.max(AHEAD_BYTES_MIN).min(self.ahead_bytes_max)
     }
@@ -178,7 +177,13 @@ mod tests {
         run(&line, Duration::from_millis(40), 20_000_000, 256 << 10, 8);
         let ahead = line.ahead_bytes();
         assert!((1_600_000..8_000_000).contains(&ahead), "{ahead}");
-        run(&line, Duration::from_millis(200), 1_000_000_000, 4 << 20, 16);
+        run(
+            &line,
+            Duration::from_millis(200),
+            1_000_000_000,
+            4 << 20,
+            16,
+        );
         assert_eq!(line.ahead_bytes(), MEMORY_BYTES / MEMORY_PARTS);
         assert_eq!(Line::new(1 << 20).ahead_bytes(), 1 << 18);
     }
@@ -189,7 +194,13 @@ mod tests {
         run(&line, Duration::from_millis(40), 20_000_000, 256 << 10, 8);
         let ahead = line.ahead_bytes();
         assert!(line.is_asked());
-        run(&line, Duration::from_micros(100), 1_000_000_000, 256 << 10, 1);
+        run(
+            &line,
+            Duration::from_micros(100),
+            1_000_000_000,
+            256 << 10,
+            1,
+        );
         assert!(!line.is_asked());
         assert_eq!(line.ahead_bytes(), ahead);
         run(&line, Duration::from_millis(40), 20_000_000, 256 << 10, 1);

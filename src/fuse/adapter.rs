@@ -104,7 +104,11 @@ impl Adapter {
         self.counts.served(kind);
         let answers = &self.answers;
         let deadline = self.timeout.map(|timeout| Instant::now() + timeout);
-        let asking = || in_time(deadline, || self.waiting.within(|| ask(answers, &mut reply)));
+        let asking = || {
+            in_time(deadline, || {
+                self.waiting.within(|| ask(answers, &mut reply))
+            })
+        };
         match guard(kind, asking) {
             Some(Err(error)) if error.kind() == ErrorKind::WouldWait => {
                 let answers = Arc::clone(answers);

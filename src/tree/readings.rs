@@ -151,7 +151,12 @@ mod tests {
             assert!(!interested.is_there());
         }
         assert!(note(&readings, 91 * MIB..92 * MIB).is_some());
-        assert_eq!(readings.note(NodeId(8), MIB..2 * MIB, SIZE, AHEAD).map(drop), None);
+        assert_eq!(
+            readings
+                .note(NodeId(8), MIB..2 * MIB, SIZE, AHEAD)
+                .map(drop),
+            None
+        );
     }
 
     #[test]
