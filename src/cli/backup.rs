@@ -149,7 +149,7 @@ fn options(
         exclude_caches: arguments.exclude_caches,
         one_file_system: arguments.one_file_system,
         dry_run: arguments.dry_run,
-        never: vec![context.repository_place()?.to_owned()],
+        never: Vec::from_iter(context.repository_place()?.folder().map(Path::to_owned)),
         names: Box::new(SystemNames),
         clock,
         offset_seconds: now.offset().seconds(),

@@ -1,6 +1,6 @@
 //! What every command is given: the repository's place, how to print, and what else comes from outside the library.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -10,19 +10,18 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use super::arguments::{GlobalArguments, PointFilterArguments};
 use super::outcome;
 use super::output::Output;
+use super::place::{StoreArguments, create_store, open_store};
 use super::progress::Progress;
 use crate::base::{Error, ErrorKind, Result};
 use crate::format::Point;
 use crate::ops::select::{PointSpec, select};
 use crate::repo::{Catalogue, Repository};
-use crate::store::{Fault, LocalStore, Store};
-
-/// Makes the process end in the middle of a change to the repository, for tests of what survives that.
-const TEST_FAULT_VARIABLE: &str = "BYGONE_TEST_FAULT";
+use crate::store::{Location, Store};
 
 /// The surroundings of one run of a command.
 pub struct Context {
-    place: Option<PathBuf>,
+    place: Option<Location>,
+    store: StoreArguments,
     output: Output,
 }
 
@@ -31,6 +30,7 @@ impl Context {
     pub(super) fn new(global: &GlobalArguments) -> Self {
         Self {
             place: global.repo.clone(),
+            store: global.store.clone(),
             output: Output::new(global.json, global.quiet, global.verbose),
         }
     }
@@ -59,8 +59,8 @@ impl Context {
     ///
     /// # Errors
     /// Usage, if nobody said so.
-    pub fn repository_place(&self) -> Result<&Path> {
-        self.place.as_deref().ok_or_else(|| {
+    pub fn repository_place(&self) -> Result<&Location> {
+        self.place.as_ref().ok_or_else(|| {
             Error::new(
                 ErrorKind::Usage,
                 "no repository is named: give -r REPO, or set BYGONE_REPO",
@@ -73,7 +73,16 @@ impl Context {
     /// # Errors
     /// Usage, if none is named; NoRepository, if nothing is there; and those of the store.
     pub fn open_store(&self) -> Result<Arc<dyn Store>> {
-        with_test_fault(LocalStore::open(self.repository_place()?)?)
+        let place = self.repository_place()?;
+        open_store(place, &self.store.settings(place)?)
+    }
+
+    /// The store at `place` for a new repository.
+    ///
+    /// # Errors
+    /// Exists, if something is there already; and those of the store.
+    pub(super) fn create_store(&self, place: &Location) -> Result<Arc<dyn Store>> {
+        create_store(place, &self.store.settings(place)?)
     }
 
     /// The repository.
@@ -145,17 +154,5 @@ impl Context {
             .map_err(|error| Error::io("catch signals", error))?;
         }
         Ok(Progress::new(&self.output, interrupted))
-    }
-}
-
-/// The store, with the fault that a test asks for, if one does.
-pub(super) fn with_test_fault(store: LocalStore) -> Result<Arc<dyn Store>> {
-    match std::env::var(TEST_FAULT_VARIABLE) {
-        Ok(plan) => Ok(Arc::new(Fault::over_local(store, plan.parse()?))),
-        Err(std::env::VarError::NotPresent) => Ok(Arc::new(store)),
-        Err(std::env::VarError::NotUnicode(_)) => Err(Error::new(
-            ErrorKind::Usage,
-            format!("{TEST_FAULT_VARIABLE} is not text"),
-        )),
     }
 }

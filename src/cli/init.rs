@@ -1,18 +1,17 @@
 //! `bygone init`: makes a repository.
 
-use std::path::{Path, PathBuf};
-
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use serde::Serialize;
 
-use super::arguments::parse_size;
-use super::context::{Context, with_test_fault};
+use super::arguments::{parse_size, repository_place};
+use super::context::Context;
 use super::outcome::Outcome;
 use super::output::size;
-use crate::base::{Error, ErrorKind, Result};
-use crate::format::{CONFIG_NAME, Chunking, SealMethod};
+use crate::base::Result;
+use crate::format::{Chunking, SealMethod};
 use crate::repo::{InitOptions, Repository};
 use crate::seal::Compression;
-use crate::store::LocalStore;
+use crate::store::Location;
 
 /// Make a repository in a place that is empty or does not exist yet
 ///
@@ -32,8 +31,11 @@ JSON:
   created       when, as RFC 3339")]
 pub struct Arguments {
     /// Where to make it; -r or BYGONE_REPO say so as well
-    #[arg(value_name = "REPO")]
-    place: Option<PathBuf>,
+    #[arg(
+        value_name = "REPO",
+        value_parser = OsStringValueParser::new().try_map(repository_place)
+    )]
+    place: Option<Location>,
 
     /// Cut large files into chunks of about this many bytes: a multiple of 4 KiB, at most 4 MiB
     #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "128K")]
@@ -57,59 +59,18 @@ struct Made {
 
 /// Makes the repository.
 pub fn run(arguments: &Arguments, context: &Context) -> Result<Outcome> {
-    let place = place(arguments, context)?;
-    check_empty(place)?;
+    let place = match &arguments.place {
+        Some(place) => place,
+        None => context.repository_place()?,
+    };
     let options = InitOptions {
         chunking: Chunking::with_chunk_bytes(arguments.chunk_size)?,
         compression: arguments.compression,
         created: context.now().timestamp(),
     };
-    let store = with_test_fault(LocalStore::create(place)?)?;
-    let repository = Repository::init(store, &options)?;
+    let repository = Repository::init(context.create_store(place)?, &options)?;
     report(&repository, context)?;
     Ok(Outcome::Done)
-}
-
-/// The place that was named, in one of three ways.
-fn place<'a>(arguments: &'a Arguments, context: &'a Context) -> Result<&'a Path> {
-    match &arguments.place {
-        Some(place) if place.as_os_str().is_empty() => Err(Error::new(
-            ErrorKind::Usage,
-            "the place to make a repository in is empty",
-        )),
-        Some(place) => Ok(place),
-        None => context.repository_place(),
-    }
-}
-
-/// Refuses a directory that has anything in it: objects among other files would be taken for each other.
-fn check_empty(place: &Path) -> Result<()> {
-    let mut entries = match std::fs::read_dir(place) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => {
-            return Err(Error::io(
-                format!("make a repository in {}", place.display()),
-                error,
-            ));
-        }
-    };
-    let Some(first) = entries.next() else {
-        return Ok(());
-    };
-    let first = first.map_err(|error| Error::io(format!("read {}", place.display()), error))?;
-    let problem = if place.join(CONFIG_NAME).exists() {
-        "a repository is there already".to_owned()
-    } else {
-        format!("it is not empty, it has {}", first.file_name().display())
-    };
-    Err(Error::new(
-        ErrorKind::Exists,
-        format!(
-            "cannot make a repository in {}: {problem}; name an empty place",
-            place.display()
-        ),
-    ))
 }
 
 fn report(repository: &Repository, context: &Context) -> Result<()> {

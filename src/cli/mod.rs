@@ -5,6 +5,7 @@
 //! standard output carries its result and nothing else, warnings and errors go to standard error.
 
 mod arguments;
+mod aws_profile;
 mod background;
 mod backup;
 mod check;
@@ -18,6 +19,7 @@ mod mount_log;
 mod mount_options;
 mod outcome;
 mod output;
+mod place;
 mod point_object;
 mod points;
 mod progress;

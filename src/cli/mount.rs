@@ -108,11 +108,10 @@ pub fn run(arguments: &Arguments, context: &Context) -> Result<Outcome> {
     }
     // A rescue system may have no place for state, and that is when a mount is needed most.
     let state = context.state_directory();
-    let mut protected = vec![keep_off(
-        context.repository_place()?,
-        "the repository",
-        false,
-    )];
+    let mut protected = Vec::new();
+    if let Some(folder) = context.repository_place()?.folder() {
+        protected.push(keep_off(folder, "the repository", false));
+    }
     if let Ok(state) = &state {
         protected.push(keep_off(
             state,

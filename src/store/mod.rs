@@ -6,22 +6,38 @@
 
 mod fault;
 mod growing;
+mod limited;
 mod local;
+mod location;
 mod memory;
 mod name;
+mod open;
+mod pace;
 mod recording;
+mod remote;
+mod retrying;
+mod runtime;
+mod settings;
 
 use std::fs::File;
 use std::io;
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
 
 use crate::base::{ErrorKind, Result};
 
 pub use fault::{Effect, Fault, FaultPlan, Moment, Operations};
 pub use growing::GrowingBody;
+pub use limited::Limited;
 pub use local::LocalStore;
+pub use location::{Bucket, Location, SftpPlace};
 pub use memory::MemoryStore;
+pub use open::{create, open};
+pub use pace::{Pace, Rates};
 pub use recording::{Recording, Request, RequestKind};
+pub use remote::RemoteStore;
+pub use retrying::{Patience, Retrying};
+pub use settings::Settings;
 
 /// The largest object that is fetched as a whole, so that a file that does not belong here costs a refusal and not
 /// the machine's memory. Packs and runs are read by ranges, which have bounds of their own.
@@ -113,6 +129,32 @@ impl Body<'_> {
         match self {
             Self::Bytes(pieces) => Ok(pieces.iter().map(|piece| piece.len() as u64).sum()),
             Self::File(file) => Ok(file.metadata()?.len()),
+        }
+    }
+
+    /// The last `length` bytes, which there are.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn tail(&self, length: usize) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Bytes(pieces) => {
+                let mut left = length;
+                let mut parts: Vec<&[u8]> = Vec::new();
+                for piece in pieces.iter().rev() {
+                    let part = &piece[piece.len().saturating_sub(left)..];
+                    left -= part.len();
+                    parts.push(part);
+                }
+                parts.reverse();
+                Ok(parts.concat())
+            }
+            Self::File(file) => {
+                let mut bytes = vec![0; length];
+                let start = file.metadata()?.len().saturating_sub(length as u64);
+                file.read_exact_at(&mut bytes, start)?;
+                Ok(bytes)
+            }
         }
     }
 }
