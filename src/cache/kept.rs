@@ -99,7 +99,7 @@ impl Cache {
         now: Clock,
     ) -> Result<Self> {
         folder.make()?;
-        let open = match Open::open(&folder, location) {
+        let open = match Open::in_folder(&folder, location) {
             Err(error) if error.kind() == ErrorKind::Corrupt => {
                 log::warn!("{error}; the cache is begun anew");
                 Open::anew(&folder, location)?
@@ -282,7 +282,7 @@ struct Found {
 }
 
 impl Open {
-    fn open(folder: &CacheFolder, location: &str) -> Result<Self> {
+    fn in_folder(folder: &CacheFolder, location: &str) -> Result<Self> {
         let database = Database::new(open_index(&folder.index(), location)?);
         let files = Files::open(folder.objects(&database.about("generation")?))?;
         Ok(Self::with(database, files))
@@ -303,7 +303,7 @@ impl Open {
     fn anew(folder: &CacheFolder, location: &str) -> Result<Self> {
         folder.make()?;
         let _lock = folder.lock()?;
-        let opened = Self::open(folder, location).and_then(|open| {
+        let opened = Self::in_folder(folder, location).and_then(|open| {
             check_index(&open.database.connection)?;
             open.database.totals()?;
             Ok(open)
@@ -311,7 +311,7 @@ impl Open {
         match opened {
             Err(error) if error.kind() == ErrorKind::Corrupt => {
                 folder.empty()?;
-                Self::open(folder, location)
+                Self::in_folder(folder, location)
             }
             result => result,
         }

@@ -41,8 +41,6 @@ enum Want {
     Document,
     /// That something be done.
     Done,
-    /// That there be a collection.
-    Collection,
     /// Headers.
     Head,
 }
@@ -57,7 +55,6 @@ impl Asked {
             "GET" => Want::Object(parts.headers.get(RANGE).cloned()),
             "PROPFIND" => Want::Listing,
             "POST" => Want::Document,
-            "MKCOL" => Want::Collection,
             _ if parts.method == Method::HEAD => Want::Head,
             _ => Want::Done,
         };
@@ -85,13 +82,9 @@ fn host(parts: &request::Parts) -> Arc<str> {
 /// The body breaks off, or is not what was asked for.
 pub(super) async fn judge(
     asked: &Asked,
-    mut parts: response::Parts,
+    parts: response::Parts,
     body: Received,
 ) -> Result<HttpResponse, HttpError> {
-    if matches!(asked.want, Want::Collection) && parts.status == StatusCode::METHOD_NOT_ALLOWED {
-        // This is how WebDAV says that it is there already: another has just made it.
-        parts.status = StatusCode::CREATED;
-    }
     if !parts.status.is_success() {
         return refused(asked, parts, body).await;
     }
@@ -103,7 +96,7 @@ pub(super) async fn judge(
             check_listing(asked, parts.status, &bytes)?;
             Ok(HttpResponse::from_parts(parts, bytes.into()))
         }
-        Want::Document | Want::Done | Want::Collection => {
+        Want::Document | Want::Done => {
             let bytes = collected(asked, body, DOCUMENT_BYTES_MAX).await?;
             check_no_error(asked, parts.status, &bytes)?;
             Ok(HttpResponse::from_parts(parts, bytes.into()))
@@ -146,17 +139,7 @@ async fn object(
     mut parts: response::Parts,
     body: Received,
 ) -> Result<HttpResponse, HttpError> {
-    if range.is_some() && is_of_nothing(&parts) {
-        // Some servers send a part of an empty object, under a header that makes no sense.
-        parts.status = StatusCode::RANGE_NOT_SATISFIABLE;
-        return refused(asked, parts, body).await;
-    }
     if parts.status != StatusCode::OK {
-        return Ok(HttpResponse::from_parts(parts, HttpResponseBody::new(body)));
-    }
-    if range.is_some() && parts.headers.contains_key(CONTENT_RANGE) {
-        // A part under the wrong status: which part it is, the library checks.
-        parts.status = StatusCode::PARTIAL_CONTENT;
         return Ok(HttpResponse::from_parts(parts, HttpResponseBody::new(body)));
     }
     let mut body = body;
@@ -210,14 +193,6 @@ fn warn_of_ignored_range(host: &str) {
              beginning, which is slow and may cost; another server or a cache helps"
         );
     }
-}
-
-/// Does an answer say that it is a part of an object without bytes?
-fn is_of_nothing(parts: &response::Parts) -> bool {
-    parts
-        .headers
-        .get(CONTENT_RANGE)
-        .is_some_and(|range| range.as_bytes().ends_with(b"/0"))
 }
 
 fn length(parts: &response::Parts) -> Option<u64> {

@@ -142,11 +142,26 @@ impl Place {
         if let Some(advice) = self.advice_on_credentials(refusal) {
             return (ErrorKind::Denied, advice);
         }
-        if self.protocol == Protocol::WebDav && refusal.status == 409 {
-            let advice = "there is no collection to put it in".to_owned();
-            return (ErrorKind::Failed, advice);
-        }
-        judge_status(refusal.status)
+        self.judge_status(refusal.status)
+    }
+
+    fn judge_status(&self, status: u16) -> (ErrorKind, String) {
+        let (kind, advice) = match status {
+            404 | 410 => (ErrorKind::Missing, ""),
+            409 | 412 => (ErrorKind::Exists, ""),
+            200..=299 => (
+                ErrorKind::Unreachable,
+                "the answer is not what was asked for; is the endpoint right?",
+            ),
+            408 | 425 | 429 => (ErrorKind::Unreachable, "the server is busy"),
+            501 | 505 => (ErrorKind::Failed, "the server cannot do this"),
+            500..=599 => (ErrorKind::Unreachable, "the server has failed"),
+            _ => (
+                ErrorKind::Failed,
+                "the server does not take this; is the endpoint right?",
+            ),
+        };
+        (kind, advice.to_owned())
     }
 
     fn advice_on_region(&self, refusal: &Refusal) -> String {
@@ -217,26 +232,6 @@ impl Place {
             Protocol::WebDav => "collection",
         }
     }
-}
-
-/// What a refusal of this status is, where no code says it better, and what to do about it.
-fn judge_status(status: u16) -> (ErrorKind, String) {
-    let (kind, advice) = match status {
-        404 | 410 => (ErrorKind::Missing, ""),
-        409 | 412 => (ErrorKind::Exists, ""),
-        200..=299 => (
-            ErrorKind::Unreachable,
-            "the answer is not what was asked for; is the endpoint right?",
-        ),
-        408 | 423 | 425 | 429 => (ErrorKind::Unreachable, "the server is busy"),
-        501 | 505 => (ErrorKind::Failed, "the server cannot do this"),
-        500..=599 => (ErrorKind::Unreachable, "the server has failed"),
-        _ => (
-            ErrorKind::Failed,
-            "the server does not take this; is the endpoint right?",
-        ),
-    };
-    (kind, advice.to_owned())
 }
 
 /// The name is taken.
