@@ -101,7 +101,7 @@ impl Scouts {
         scouts.shared.board().is_over = true;
         scouts.shared.may_go.notify_all();
         for thread in scouts.threads.drain(..) {
-            thread.join().unwrap();
+            drop(thread.join());
         }
         scouts
     }

@@ -8,12 +8,15 @@ use bytesize::ByteSize;
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 
+use super::password::PasswordArguments;
+use super::place::StoreArguments;
 use crate::repo::PointFilter;
+use crate::store::Location;
 
 /// What every command takes.
 #[derive(Debug, Args)]
 pub(super) struct GlobalArguments {
-    /// The repository: a folder on this machine
+    /// The repository: a folder, or a URL of kind s3, gs, az, https (WebDAV) or sftp
     #[arg(
         short,
         long,
@@ -24,7 +27,10 @@ pub(super) struct GlobalArguments {
         value_parser = OsStringValueParser::new().try_map(repository_place),
         help_heading = "Global options"
     )]
-    pub repo: Option<PathBuf>,
+    pub repo: Option<Location>,
+
+    #[command(flatten)]
+    pub store: StoreArguments,
 
     /// Print JSON: one document, or one object a line where a command streams; warnings and errors too
     #[arg(long, global = true, help_heading = "Global options")]
@@ -37,6 +43,9 @@ pub(super) struct GlobalArguments {
     /// Print and log more; twice for details, three times for everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
     pub verbose: u8,
+
+    #[command(flatten)]
+    pub password: PasswordArguments,
 }
 
 /// Narrows which points a POINT argument can mean.
@@ -131,12 +140,15 @@ pub fn parse_name(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// Refuses a place that is set and says nothing, rather than taking the working directory for it.
-fn repository_place(place: OsString) -> Result<PathBuf, &'static str> {
+/// Reads a repository's place, and refuses one that says nothing, rather than taking the working directory for it.
+///
+/// # Errors
+/// Says what is wrong with it, without repeating what may be secret.
+pub(super) fn repository_place(place: OsString) -> Result<Location, String> {
     if place.as_encoded_bytes().trim_ascii().is_empty() {
-        Err("the repository's place is empty: name one, or unset BYGONE_REPO")
+        Err("the repository's place is empty: name one, or unset BYGONE_REPO".to_owned())
     } else {
-        Ok(place.into())
+        Location::parse(&place).map_err(|error| error.to_string())
     }
 }
 

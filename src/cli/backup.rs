@@ -149,7 +149,7 @@ fn options(
         exclude_caches: arguments.exclude_caches,
         one_file_system: arguments.one_file_system,
         dry_run: arguments.dry_run,
-        never: vec![context.repository_place()?.to_owned()],
+        never: Vec::from_iter(context.repository_place()?.folder().map(Path::to_owned)),
         names: Box::new(SystemNames),
         clock,
         offset_seconds: now.offset().seconds(),
@@ -213,14 +213,16 @@ fn excludes(arguments: &Arguments) -> Result<Vec<String>> {
     Ok(excludes)
 }
 
-fn this_host() -> String {
+/// The name of this machine.
+pub(super) fn this_host() -> String {
     rustix::system::uname()
         .nodename()
         .to_string_lossy()
         .into_owned()
 }
 
-fn this_user() -> String {
+/// The name of the user whose process this is.
+pub(super) fn this_user() -> String {
     let user = uzers::get_effective_uid();
     uzers::get_user_by_uid(user).map_or_else(
         || user.to_string(),

@@ -1,8 +1,8 @@
 //! What every command is given: the repository's place, how to print, and what else comes from outside the library.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use etcetera::BaseStrategy;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -10,20 +10,25 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use super::arguments::{GlobalArguments, PointFilterArguments};
 use super::outcome;
 use super::output::Output;
+use super::password::PasswordSource;
+use super::place::{StoreArguments, create_store, open_store};
 use super::progress::Progress;
+use super::remembered::Remembered;
 use crate::base::{Error, ErrorKind, Result};
 use crate::format::Point;
 use crate::ops::select::{PointSpec, select};
-use crate::repo::{Catalogue, Repository};
-use crate::store::{Fault, LocalStore, Store};
-
-/// Makes the process end in the middle of a change to the repository, for tests of what survives that.
-const TEST_FAULT_VARIABLE: &str = "BYGONE_TEST_FAULT";
+use crate::repo::{Catalogue, Closed, Repository};
+use crate::seal::Password;
+use crate::store::{Location, Store};
 
 /// The surroundings of one run of a command.
 pub struct Context {
-    place: Option<PathBuf>,
+    place: Option<Location>,
+    store: StoreArguments,
     output: Output,
+    password: PasswordSource,
+    /// The repository that the command works on, and what is remembered of its place.
+    opened: Mutex<Option<(Arc<Repository>, Remembered)>>,
 }
 
 impl Context {
@@ -31,7 +36,10 @@ impl Context {
     pub(super) fn new(global: &GlobalArguments) -> Self {
         Self {
             place: global.repo.clone(),
+            store: global.store.clone(),
             output: Output::new(global.json, global.quiet, global.verbose),
+            password: PasswordSource::from(&global.password),
+            opened: Mutex::new(None),
         }
     }
 
@@ -59,8 +67,8 @@ impl Context {
     ///
     /// # Errors
     /// Usage, if nobody said so.
-    pub fn repository_place(&self) -> Result<&Path> {
-        self.place.as_deref().ok_or_else(|| {
+    pub fn repository_place(&self) -> Result<&Location> {
+        self.place.as_ref().ok_or_else(|| {
             Error::new(
                 ErrorKind::Usage,
                 "no repository is named: give -r REPO, or set BYGONE_REPO",
@@ -73,15 +81,78 @@ impl Context {
     /// # Errors
     /// Usage, if none is named; NoRepository, if nothing is there; and those of the store.
     pub fn open_store(&self) -> Result<Arc<dyn Store>> {
-        with_test_fault(LocalStore::open(self.repository_place()?)?)
+        let place = self.repository_place()?;
+        open_store(place, &self.store.settings(place)?)
     }
 
-    /// The repository.
+    /// The store at `place` for a new repository.
     ///
     /// # Errors
-    /// Those of `open_store`, and of opening it.
+    /// Exists, if something is there already; and those of the store.
+    pub(super) fn create_store(&self, place: &Location) -> Result<Arc<dyn Store>> {
+        create_store(place, &self.store.settings(place)?)
+    }
+
+    /// Where the repository's password is.
+    pub fn password(&self) -> &PasswordSource {
+        &self.password
+    }
+
+    /// The repository. If it is encrypted, its password comes from where the options say, or a person is asked for it.
+    ///
+    /// # Errors
+    /// Those of `open_repository_asking`.
     pub fn open_repository(&self) -> Result<Arc<Repository>> {
-        Repository::open(self.open_store()?)
+        self.open_repository_asking(&mut || self.password.existing(&self.output))
+    }
+
+    /// The repository, with the password that `ask` gives if it is encrypted.
+    ///
+    /// # Errors
+    /// Those of `open_store`, and of opening it; corrupt, if it was encrypted when it was last used here and is not any
+    /// more; usage, if a password is given, it is not encrypted, and nobody has used it so here.
+    pub fn open_repository_asking(
+        &self,
+        ask: &mut dyn FnMut() -> Result<Password>,
+    ) -> Result<Arc<Repository>> {
+        let closed = Closed::read(self.open_store()?)?;
+        let location = closed.store().location();
+        let remembered = Remembered::recall(&location, self.state_directory(), &self.output);
+        remembered.check(&closed, &self.output)?;
+        let is_encrypted = closed.config().seal.is_encrypted();
+        if !is_encrypted && remembered.memory().is_none() && self.password.is_given() {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                format!(
+                    "a password is given, and the repository at {location} is not encrypted; if that is as it should \
+                     be, leave the password out this once"
+                ),
+            ));
+        }
+        let likely = remembered.memory().and_then(|memory| memory.key());
+        let repository = closed.open(likely, ask)?;
+        self.opened(Arc::clone(&repository), remembered);
+        Ok(repository)
+    }
+
+    /// Remembers a repository that was just made.
+    pub fn made(&self, repository: &Arc<Repository>) {
+        let location = repository.store().location();
+        let remembered = Remembered::recall(&location, self.state_directory(), &self.output);
+        self.opened(Arc::clone(repository), remembered);
+    }
+
+    fn opened(&self, repository: Arc<Repository>, remembered: Remembered) {
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        *opened = Some((repository, remembered));
+    }
+
+    /// Remembers what was seen of the repository until now, and warns of what should not be.
+    pub fn remember(&self) {
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((repository, remembered)) = &mut *opened {
+            remembered.learn(repository, &self.output);
+        }
     }
 
     /// The point that `text` means, among those that `filter` leaves.
@@ -145,17 +216,5 @@ impl Context {
             .map_err(|error| Error::io("catch signals", error))?;
         }
         Ok(Progress::new(&self.output, interrupted))
-    }
-}
-
-/// The store, with the fault that a test asks for, if one does.
-pub(super) fn with_test_fault(store: LocalStore) -> Result<Arc<dyn Store>> {
-    match std::env::var(TEST_FAULT_VARIABLE) {
-        Ok(plan) => Ok(Arc::new(Fault::over_local(store, plan.parse()?))),
-        Err(std::env::VarError::NotPresent) => Ok(Arc::new(store)),
-        Err(std::env::VarError::NotUnicode(_)) => Err(Error::new(
-            ErrorKind::Usage,
-            format!("{TEST_FAULT_VARIABLE} is not text"),
-        )),
     }
 }

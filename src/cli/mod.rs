@@ -5,11 +5,13 @@
 //! standard output carries its result and nothing else, warnings and errors go to standard error.
 
 mod arguments;
+mod aws_profile;
 mod background;
 mod backup;
 mod check;
 mod context;
 mod init;
+mod key;
 mod logging;
 mod ls;
 mod mount;
@@ -18,9 +20,12 @@ mod mount_log;
 mod mount_options;
 mod outcome;
 mod output;
+mod password;
+mod place;
 mod point_object;
 mod points;
 mod progress;
+mod remembered;
 mod show;
 mod umount;
 
@@ -62,6 +67,7 @@ struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Command {
     Init(init::Arguments),
+    Key(key::Arguments),
     Backup(backup::Arguments),
     Points(points::Arguments),
     Show(show::Arguments),
@@ -83,6 +89,7 @@ impl Command {
     fn run(&self, context: &Context) -> Result<Outcome> {
         match self {
             Self::Init(arguments) => init::run(arguments, context),
+            Self::Key(arguments) => key::run(arguments, context),
             Self::Backup(arguments) => backup::run(arguments, context),
             Self::Points(arguments) => points::run(arguments, context),
             Self::Show(arguments) => show::run(arguments, context),
@@ -116,6 +123,7 @@ pub fn main() -> ExitCode {
         .command
         .run(&context)
         .and_then(|outcome| context.output().flush().map(|()| outcome));
+    context.remember();
     if let Err(error) = &result {
         context.output().error(error);
     }

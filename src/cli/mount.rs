@@ -16,13 +16,15 @@ use super::context::Context;
 use super::mount_help::AFTER_OPTIONS;
 use super::mount_log;
 use super::mount_options;
-use super::outcome::Outcome;
-use crate::base::{Error, PointId, Result};
+use super::outcome::{Outcome, error_code};
+use super::password::PasswordSource;
+use crate::base::{Error, ErrorKind, PointId, Result};
 use crate::fetch::Fetcher;
 use crate::format::Point;
 use crate::fuse::{MountOptions, MountedTree, Order, Protected, keep_apart, prepare, source_name};
 use crate::ops::select::{PointSpec, select_from};
 use crate::repo::{Repository, newest_of_chains};
+use crate::seal::Password;
 use crate::tree::{Numbers, Owner, Tree, TreeOptions};
 
 /// Show restore points as files, read-only
@@ -69,6 +71,10 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     pub(super) log_file: Option<PathBuf>,
 
+    /// Where the password is, if fstab says so
+    #[arg(skip)]
+    pub(super) password: PasswordSource,
+
     /// Options as in fstab: noexec, and those above without their dashes, such as allow_other and point=POINT
     #[arg(short = 'o', value_name = "OPT", value_delimiter = ',')]
     pub(super) options: Vec<String>,
@@ -113,11 +119,10 @@ pub fn run(arguments: &Arguments, context: &Context) -> Result<Outcome> {
     }
     // A rescue system may have no place for state, and that is when a mount is needed most.
     let state = context.state_directory();
-    let mut protected = vec![keep_off(
-        context.repository_place()?,
-        "the repository",
-        false,
-    )];
+    let mut protected = Vec::new();
+    if let Some(folder) = context.repository_place()?.folder() {
+        protected.push(keep_off(folder, "the repository", false));
+    }
     if let Ok(state) = &state {
         protected.push(keep_off(
             state,
@@ -132,7 +137,7 @@ pub fn run(arguments: &Arguments, context: &Context) -> Result<Outcome> {
     }
     match fork()? {
         Side::Working(working) => serve(&arguments, context, &place, state, Some(working)),
-        Side::Waiting(waiting) => match waiting.wait()? {
+        Side::Waiting(waiting) => match waiting.wait(&mut || password(&arguments, context))? {
             Beginning::Ready => Ok(Outcome::Done),
             // It said what went wrong, on the same terminal; its exit code is this command's.
             Beginning::Ended(code) => std::process::exit(code),
@@ -158,7 +163,10 @@ fn serve(
 ) -> Result<Outcome> {
     // First of all, so that no signal ends the process with a mount behind it that nobody serves.
     let orders = orders_by_signal()?;
-    let repository = context.open_repository()?;
+    let repository = context.open_repository_asking(&mut || match &working {
+        Some(working) => password_from(working),
+        None => password(arguments, context),
+    })?;
     // Not all headers: a mount is to be ready as soon in a repository of a thousand points as in one of one.
     keep_apart(
         place,
@@ -177,6 +185,8 @@ fn serve(
     };
     let source = source_name(repository.id(), point);
     let mounted = MountedTree::mount(tree, place, &source, &options)?;
+    // While there is a terminal to warn at; a mount may live for long.
+    context.remember();
     tell(context, &repository, point, place)?;
     if let Some(working) = working {
         working.ready()?;
@@ -188,6 +198,24 @@ fn serve(
         error!("{error}");
     }
     served.map(|()| Outcome::Done)
+}
+
+/// The repository's password.
+fn password(arguments: &Arguments, context: &Context) -> Result<Password> {
+    let source = context.password().or(&arguments.password);
+    source.existing(context.output())
+}
+
+/// The repository's password, from the process that has the terminal.
+fn password_from(working: &Working) -> Result<Password> {
+    match working.ask_password()? {
+        Some(password) => Ok(password),
+        // Nothing is mounted yet, and the other process has told why there is no password.
+        None => std::process::exit(i32::from(error_code(&Error::new(
+            ErrorKind::WrongPassword,
+            "no password",
+        )))),
+    }
 }
 
 /// The one point to show, if one was named.

@@ -7,6 +7,10 @@ pub(super) const AFTER_OPTIONS: &str = "Examples:
   bygone mount --allow-other --host moon /mnt/past
   bygone umount /mnt/past                       umount(8) does it too
 
+Password: where that of an encrypted repository comes from
+  --password-file, --password-command or BYGONE_PASSWORD; else it is asked for at the terminal, before the mount goes
+  into the background. In fstab: the option password_file=FILE or password_command=COMMAND.
+
 Tuning: what each option costs and gains
   --cache-memory SIZE  How much of what was fetched is kept, decompressed: 64M unless told otherwise, and never more.
                        Gains: what several programs read at a time, or one reads here and there, is fetched, verified

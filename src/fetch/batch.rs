@@ -1,13 +1,16 @@
 //! Fetching what is not in memory: several sealed pieces at once, neighbours in one request.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
+
 use crate::base::{Error, ErrorKind, PackId, Result, RunId};
 use crate::format::{ChunkPlace, pack_name, run_name};
-use crate::seal::{SEAL_OVERHEAD_BYTES, SealedKind};
+use crate::seal::{SEAL_OVERHEAD_BYTES, SealedKind, sealed_bytes_max};
 
 use super::distant::too_late;
 use super::frame::Frame;
@@ -24,6 +27,11 @@ const DISTANT_GAP_BYTES_MAX: u64 = 256 << 10;
 
 /// Bytes of one request for several pieces, so that little waits for much.
 const REQUEST_BYTES_MAX: u64 = 8 << 20;
+
+thread_local! {
+    /// Where a run's piece is opened, since how long it is becomes known on the way.
+    static PLAIN: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// An object that holds sealed pieces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -111,7 +119,7 @@ impl Wanted<'_> {
     /// Refuses a length that nothing sealed can have, before so much is fetched.
     fn check(&self) -> Result<()> {
         let length = self.length as usize;
-        let most = self.kind.plain_bytes_max() + SEAL_OVERHEAD_BYTES;
+        let most = sealed_bytes_max(self.kind.plain_bytes_max());
         if (SEAL_OVERHEAD_BYTES..=most).contains(&length) {
             return Ok(());
         }
@@ -282,9 +290,18 @@ impl Fetcher {
         let kind = wanted.kind;
         let seal = self.repository().seal();
         let opened = match wanted.key.object {
-            Object::Run(_) => seal
-                .open(kind, wanted.associated, sealed, kind.plain_bytes_max())
-                .map(|plain| Cached::Piece(Arc::from(plain))),
+            Object::Run(_) => PLAIN.with_borrow_mut(|plain| {
+                seal.open_into(
+                    kind,
+                    wanted.associated,
+                    sealed,
+                    kind.plain_bytes_max(),
+                    plain,
+                )?;
+                let mut kept = self.buffers.take(plain.len());
+                kept.copy_from_slice(plain);
+                Ok(Cached::Piece(Bytes::from_owner(kept)))
+            }),
             Object::Pack(_) => seal
                 .frame(kind, sealed, kind.plain_bytes_max())
                 .and_then(|frame| {

@@ -26,13 +26,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::base::{Error, Result, RunId};
 use crate::format::ChunkPlace;
 use crate::repo::Repository;
 use crate::seal::SealedKind;
 
 use batch::{PlaceKey, Wanted};
-use buffer::Buffers;
+use buffer::{Buffers, room_bytes};
 use distant::Distant;
 use frame::Frame;
 use memory::{Memory, Weigh};
@@ -99,7 +101,7 @@ pub struct Fetcher {
 /// What the memory cache keeps.
 #[derive(Clone)]
 enum Cached {
-    Piece(Arc<[u8]>),
+    Piece(Bytes),
     Frame(Arc<Frame>),
 }
 
@@ -143,7 +145,7 @@ impl Fetcher {
     /// # Errors
     /// Missing, if the run is not there; corrupt, if the piece is not what was sealed; denied, unreachable or failed
     /// as the store has it. The message names run and offset.
-    pub fn piece(&self, piece: &Piece<'_>) -> Result<Arc<[u8]>> {
+    pub fn piece(&self, piece: &Piece<'_>) -> Result<Bytes> {
         let wanted = Wanted::piece(piece);
         let cached = match self.memory.get(&wanted.key) {
             Some(cached) => cached,
@@ -161,7 +163,7 @@ impl Fetcher {
     ///
     /// # Errors
     /// The first failure among them, as `piece` has it.
-    pub fn pieces(&self, pieces: &[Piece<'_>]) -> Result<Vec<Arc<[u8]>>> {
+    pub fn pieces(&self, pieces: &[Piece<'_>]) -> Result<Vec<Bytes>> {
         let wanted: Vec<Wanted<'_>> = pieces.iter().map(Wanted::piece).collect();
         self.fetch(&wanted)
             .into_iter()
@@ -233,14 +235,14 @@ impl Fetcher {
 impl Weigh for Cached {
     fn weight(&self) -> u64 {
         match self {
-            Self::Piece(bytes) => bytes.len() as u64 + size_of::<Self>() as u64,
+            Self::Piece(bytes) => (room_bytes(bytes.len()) + size_of::<Self>()) as u64,
             Self::Frame(frame) => frame.weight(),
         }
     }
 }
 
 impl Cached {
-    fn into_piece(self) -> Result<Arc<[u8]>> {
+    fn into_piece(self) -> Result<Bytes> {
         match self {
             Self::Piece(bytes) => Ok(bytes),
             Self::Frame(_) => Err(Error::corrupt("a run", "a frame lies where a piece should")),

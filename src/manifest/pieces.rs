@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
+
 use crate::base::{Error, Result, Row, RunId};
 use crate::fetch::{Fetcher, Piece, may_wait};
 use crate::format::run::{
@@ -90,7 +92,7 @@ impl Pieces {
     }
 
     /// The plain bytes of a table.
-    pub(super) fn table(&self, table: Table) -> Result<Arc<[u8]>> {
+    pub(super) fn table(&self, table: Table) -> Result<Bytes> {
         let at = match table {
             Table::Ids => {
                 self.fetch_head();
@@ -308,9 +310,9 @@ impl Pieces {
         }
     }
 
-    fn plain(&self, kind: SealedKind, part_of: u8, number: u64, at: &PieceAt) -> Result<Arc<[u8]>> {
+    fn plain(&self, kind: SealedKind, part_of: u8, number: u64, at: &PieceAt) -> Result<Bytes> {
         match *at {
-            PieceAt::Inline(ref plain) => Ok(Arc::clone(plain)),
+            PieceAt::Inline(ref plain) => Ok(plain.clone()),
             PieceAt::Apart { offset, length } => {
                 let place = self.place(kind, part_of, number, offset, length);
                 self.fetcher.piece(&place.piece(self.run))

@@ -47,10 +47,10 @@ pub use views::{Changes, Owner};
 
 /// Bytes of memory for what is remembered, beside the fetcher's. A directory takes some 400 bytes, a small file 500;
 /// the room for files is such that the table of a file of a terabyte has its place too.
-const DIRECTORIES_BYTES_MAX: u64 = 4 << 20;
-const FILES_BYTES_MAX: u64 = 16 << 20;
-const LISTINGS_BYTES_MAX: u64 = 8 << 20;
-const EXTENT_LISTS_BYTES_MAX: u64 = 8 << 20;
+const DIRECTORIES_BYTES_MAX: u64 = 2 << 20;
+const FILES_BYTES_MAX: u64 = 8 << 20;
+const LISTINGS_BYTES_MAX: u64 = 4 << 20;
+const EXTENT_LISTS_BYTES_MAX: u64 = 4 << 20;
 
 /// The extended attribute that tells the birth time, as seconds and nanoseconds since 1970. It is not listed, so that
 /// what is listed is what the source had.
