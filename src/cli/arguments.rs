@@ -8,6 +8,7 @@ use bytesize::ByteSize;
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 
+use super::cache_use::CacheArguments;
 use super::password::PasswordArguments;
 use super::place::StoreArguments;
 use crate::repo::PointFilter;
@@ -31,6 +32,9 @@ pub(super) struct GlobalArguments {
 
     #[command(flatten)]
     pub store: StoreArguments,
+
+    #[command(flatten)]
+    pub cache: CacheArguments,
 
     /// Print JSON: one document, or one object a line where a command streams; warnings and errors too
     #[arg(long, global = true, help_heading = "Global options")]

@@ -130,6 +130,9 @@ pub fn run(arguments: &Arguments, context: &Context) -> Result<Outcome> {
             false,
         ));
     }
+    if let Ok(cache) = context.cache().directory() {
+        protected.push(keep_off(&cache, "the disk cache", false));
+    }
     // Before anything is loaded: whoever mistypes a place is told at once.
     let place = prepare(&arguments.place, &protected)?;
     if arguments.foreground {

@@ -64,6 +64,15 @@ pub(super) struct Wanted<'a> {
     associated: &'a [u8],
 }
 
+impl Object {
+    fn name(self) -> String {
+        match self {
+            Self::Run(id) => run_name(&id),
+            Self::Pack(id) => pack_name(&id),
+        }
+    }
+}
+
 impl fmt::Display for PlaceKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.object {
@@ -186,7 +195,7 @@ impl Fetcher {
         for neighbours in group(&ordered, self.bounds()) {
             self.load(neighbours, &mut |one, sealed| {
                 let (place, lead) = leads.next().expect("each that is loaded has a leader");
-                let opened = sealed.and_then(|sealed| self.open(one, sealed));
+                let opened = sealed.and_then(|sealed| self.open_believed(one, sealed));
                 lead.complete(&opened);
                 outcomes[place] = Some(opened);
             });
@@ -261,7 +270,23 @@ impl Fetcher {
     }
 
     fn load_one(&self, wanted: &Wanted<'_>) -> Result<Cached> {
-        self.open(wanted, &self.load_sealed(wanted)?)
+        self.open_believed(wanted, &self.load_sealed(wanted)?)
+    }
+
+    /// Opens a piece; if that fails, and the store may have given other bytes than it has, the piece is loaded once more.
+    pub(super) fn open_believed(&self, wanted: &Wanted<'_>, sealed: &[u8]) -> Result<Cached> {
+        match self.open(wanted, sealed) {
+            Err(error) if self.is_disbelieved(wanted.key.object, &error) => {
+                self.open(wanted, &self.load_sealed(wanted)?)
+            }
+            result => result,
+        }
+    }
+
+    /// Tells the store of a failure, if it is damage. Returns whether asking again may help.
+    pub(super) fn is_disbelieved(&self, object: Object, error: &Error) -> bool {
+        let store = self.repository().store();
+        error.kind() == ErrorKind::Corrupt && store.disbelieve(&object.name())
     }
 
     fn load_sealed(&self, wanted: &Wanted<'_>) -> Result<Vec<u8>> {
@@ -272,10 +297,7 @@ impl Fetcher {
 
     fn request(&self, object: Object, range: Range<u64>) -> Result<Vec<u8>> {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let name = match object {
-            Object::Run(id) => run_name(&id),
-            Object::Pack(id) => pack_name(&id),
-        };
+        let name = object.name();
         let bytes = match &self.distant {
             None => self.repository().store().get_range(&name, range)?,
             Some(distant) => distant.get_range(&name, range)?,

@@ -163,6 +163,16 @@ impl<K: Hash + Eq + Clone, V: Clone + Weigh> Memory<K, V> {
         found
     }
 
+    /// No longer keeps the value of `key`: it turned out to be wrong.
+    pub(super) fn forget(&self, key: &K) {
+        let mut shard = self.shard(key);
+        let before = shard.cache.bytes();
+        let left = shard.cache.remove(key);
+        self.count(before, shard.cache.bytes());
+        drop(shard);
+        drop(left);
+    }
+
     /// What was asked and is kept, over all shards.
     pub(super) fn counters(&self) -> MemoryCounters {
         let mut counters = MemoryCounters {

@@ -142,7 +142,7 @@ impl Fetcher {
         part: &mut ChunkPart<'_>,
     ) -> Result<()> {
         if let Some(lead) = lead {
-            let opened = sealed.and_then(|sealed| self.open(wanted, sealed));
+            let opened = sealed.and_then(|sealed| self.open_believed(wanted, sealed));
             lead.complete(&opened);
             return self.copy(opened, part);
         }

@@ -18,6 +18,7 @@ mod remote;
 mod retrying;
 mod runtime;
 mod settings;
+mod sftp;
 
 use std::fs::File;
 use std::io;
@@ -26,7 +27,7 @@ use std::os::unix::fs::FileExt;
 
 use bytes::Bytes;
 
-use crate::base::Result;
+use crate::base::{ErrorKind, Result};
 
 pub use fault::{Effect, Fault, FaultPlan, Moment, Operations};
 pub use growing::GrowingBody;
@@ -40,6 +41,7 @@ pub use recording::{Recording, Request, RequestKind};
 pub use remote::RemoteStore;
 pub use retrying::{Patience, Retrying};
 pub use settings::Settings;
+pub use sftp::SftpStore;
 
 /// The largest object that is fetched as a whole, so that a file that does not belong here costs a refusal and not
 /// the machine's memory. Packs and runs are read by ranges, which have bounds of their own.
@@ -105,6 +107,22 @@ pub trait Store: Send + Sync {
     /// other bytes: a cache has dropped its copy.
     fn disbelieve(&self, _name: &str) -> bool {
         false
+    }
+}
+
+/// What `read` makes of an object. If that is damaged, and the store may have given other bytes than the object has, it is
+/// read once more.
+///
+/// # Errors
+/// Those of `read`.
+pub fn read_or_disbelieve<T>(
+    store: &dyn Store,
+    name: &str,
+    read: impl Fn() -> Result<T>,
+) -> Result<T> {
+    match read() {
+        Err(error) if error.kind() == ErrorKind::Corrupt && store.disbelieve(name) => read(),
+        result => result,
     }
 }
 
