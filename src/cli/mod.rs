@@ -8,6 +8,8 @@ mod arguments;
 mod aws_profile;
 mod background;
 mod backup;
+mod cache;
+mod cache_use;
 mod check;
 mod context;
 mod init;
@@ -73,6 +75,7 @@ enum Command {
     Show(show::Arguments),
     Ls(ls::Arguments),
     Check(check::Arguments),
+    Cache(cache::Arguments),
     Mount(mount::Arguments),
     Umount(umount::Arguments),
 }
@@ -95,6 +98,7 @@ impl Command {
             Self::Show(arguments) => show::run(arguments, context),
             Self::Ls(arguments) => ls::run(arguments, context),
             Self::Check(arguments) => check::run(arguments, context),
+            Self::Cache(arguments) => cache::run(arguments, context),
             Self::Mount(arguments) => mount::run(arguments, context),
             Self::Umount(arguments) => umount::run(arguments, context),
         }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
 use log::{error, warn};
@@ -9,7 +10,7 @@ use serde::Serialize;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
-use super::arguments::{PointFilterArguments, parse_size};
+use super::arguments::{PointFilterArguments, parse_size, parse_timeout};
 use super::background::{Beginning, Side, Working, fork};
 use super::context::Context;
 use super::mount_help::AFTER_OPTIONS;
@@ -61,6 +62,10 @@ pub struct Arguments {
     /// How much of what was read to keep in memory; see Tuning
     #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = parse_size)]
     pub(super) cache_memory: u64,
+
+    /// How long a repository over a network may take to answer before whoever reads gets an error, EIO
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_timeout)]
+    pub(super) timeout: Duration,
 
     /// Log to this file rather than to the system's log, or to the terminal in the foreground
     #[arg(long, value_name = "FILE")]
@@ -125,6 +130,9 @@ pub fn run(arguments: &Arguments, context: &Context) -> Result<Outcome> {
             false,
         ));
     }
+    if let Ok(cache) = context.cache().directory() {
+        protected.push(keep_off(&cache, "the disk cache", false));
+    }
     // Before anything is loaded: whoever mistypes a place is told at once.
     let place = prepare(&arguments.place, &protected)?;
     if arguments.foreground {
@@ -176,6 +184,7 @@ fn serve(
         owner: arguments.owner,
         no_permissions: arguments.no_permissions,
         no_exec: arguments.no_exec,
+        timeout: arguments.timeout,
     };
     let source = source_name(repository.id(), point);
     let mounted = MountedTree::mount(tree, place, &source, &options)?;
@@ -300,7 +309,11 @@ fn open_tree(
         filter: arguments.filter.to_filter(),
         owner: arguments.owner.unwrap_or(user),
     };
-    let fetcher = Fetcher::new(Arc::clone(repository), arguments.cache_memory);
+    let fetcher = Fetcher::with_timeout(
+        Arc::clone(repository),
+        arguments.cache_memory,
+        arguments.timeout,
+    );
     Tree::open(fetcher, numbers, options)
 }
 

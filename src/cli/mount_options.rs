@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use super::arguments::{parse_label, parse_size};
+use super::arguments::{parse_label, parse_size, parse_timeout};
 use super::mount::{Arguments, parse_owner};
 use crate::base::{Error, ErrorKind, Result};
 
@@ -83,6 +83,7 @@ fn apply_value(arguments: &mut Arguments, name: &str, spelled: &str, value: &str
     match spelled {
         "point" => arguments.point = Some(value.to_owned()),
         "owner" => arguments.owner = Some(checked(name, parse_owner(value))?),
+        "timeout" => arguments.timeout = checked(name, parse_timeout(value))?,
         "cache_memory" => arguments.cache_memory = checked(name, parse_size(value))?,
         "password_file" => arguments.password.file = Some(PathBuf::from(value)),
         "password_command" => arguments.password.command = Some(value.to_owned()),

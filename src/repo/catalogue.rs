@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::base::{Error, ErrorKind, PointId, Result};
 use crate::format::{POINTS_PREFIX, Point, point_name};
-use crate::store::{Body, Listed};
+use crate::store::{Body, Listed, read_or_disbelieve};
 
 use super::repository::{Repository, random_bytes};
 
@@ -239,8 +239,10 @@ fn read_points(repository: &Repository, ids: &[PointId]) -> Vec<(PointId, Result
 /// # Errors
 /// Missing, if there is no such point; corrupt, if its header is damaged; and those of the store.
 pub fn read_point(repository: &Repository, id: PointId) -> Result<Point> {
-    let bytes = repository.store().get(&point_name(&id))?;
-    let point = Point::decode(repository.seal(), id, &bytes)?;
+    let name = point_name(&id);
+    let point = read_or_disbelieve(repository.store(), &name, || {
+        Point::decode(repository.seal(), id, &repository.store().get(&name)?)
+    })?;
     repository.observed().point(&point);
     Ok(point)
 }
