@@ -19,6 +19,7 @@ use crate::base::{Error, ErrorKind, Result};
 use super::super::{Bucket, Settings};
 use super::body::root_cause;
 use super::place::{Place, Protocol};
+use super::process_keys::ProcessKeys;
 use super::transport::Connector;
 
 /// A store's parts.
@@ -65,6 +66,11 @@ pub(super) fn s3(bucket: &Bucket, mut settings: Settings) -> Result<Built> {
         .with_retry(no_retries())
         .with_client_options(client_options(endpoint.as_deref(), &settings)?)
         .with_http_connector(connector);
+    if let Some(command) = settings.remove("credential_process")
+        && settings.get("access_key_id").is_none()
+    {
+        builder = builder.with_credentials(Arc::new(ProcessKeys::new(command)));
+    }
     if let Some(endpoint) = &endpoint {
         builder = builder.with_endpoint(bucket_endpoint(endpoint, &bucket.name, is_virtual)?);
     }

@@ -5,7 +5,7 @@
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use http::header::{AUTHORIZATION, HeaderValue};
@@ -114,6 +114,9 @@ impl HttpService for Service {
             false => CHANGE_LIMIT,
         };
         let activity = Arc::new(Activity::new());
+        // Without the query, which may be signed.
+        let told = format!("{} {}{}", parts.method, asked.host, parts.uri.path());
+        let begun = Instant::now();
         let body = Sending::new(body, self.rates.upload.clone(), Arc::clone(&activity));
         let request = to_send(&asked.host, parts, body)?;
         let response = tokio::select! {
@@ -126,6 +129,11 @@ impl HttpService for Service {
             }
         };
         let (parts, body) = http::Response::<reqwest::Body>::from(response).into_parts();
+        log::trace!(
+            "{told}: {} after {} ms",
+            parts.status,
+            begun.elapsed().as_millis()
+        );
         let pace = self.rates.download.clone();
         let body = Received::new(body, &asked.host, READ_LIMIT, pace);
         judge(&asked, parts, body).await
