@@ -14,6 +14,7 @@ mod name;
 mod pack;
 mod point;
 mod record;
+mod roll_up;
 pub mod run;
 mod tables;
 mod text;
@@ -34,12 +35,13 @@ pub use index::{
 pub use json::{decode_json, encode_json};
 pub use lease::{LeaseKind, LeaseRecord};
 pub use name::{
-    CONFIG_NAME, INDEX_PREFIX, LEASES_PREFIX, PACKS_PREFIX, POINTS_PREFIX, RUNS_PREFIX, index_name,
-    lease_name, pack_name, point_name, run_name,
+    CATALOGUE_PREFIX, CONFIG_NAME, INDEX_PREFIX, LEASES_PREFIX, PACKS_PREFIX, POINTS_PREFIX,
+    RUNS_PREFIX, index_name, lease_name, pack_name, point_name, roll_up_name, run_name,
 };
 pub use pack::{FrameChunk, PackDirectory, PackFrame};
 pub use point::{
     FOOTER_IN_POINT_BYTES_MAX, Figures, Moment, PathMapping, Point, PointKind, RunReference,
 };
 pub use record::{decode_record, encode_record};
+pub use roll_up::{ROLLED_IDS_MAX, RollUp, RollUpId};
 pub use tables::{Tables, TablesWriter};

@@ -9,17 +9,20 @@ mod index;
 mod lease;
 mod pack_writer;
 mod packs;
+mod point_filter;
 mod repository;
+mod rolled;
 mod upload;
 
 pub use catalogue::{
-    Catalogue, PointFilter, commit, new_point_id, newest_of_chains, point_ids, points, read_point,
-    recorded_paths,
+    Catalogue, commit, new_point_id, newest_of_chains, point_ids, points, read_point, with_footers,
 };
 pub use index::{Index, IndexLocation};
 pub use lease::{Lease, leases};
 pub use pack_writer::{PackWriter, UploadFigures};
 pub use packs::{list_packs, read_pack_directory};
+pub use point_filter::{PointFilter, recorded_paths};
 pub use repository::{InitOptions, Repository};
+pub use rolled::{read_roll_up, roll_up, roll_ups};
 
 pub use crate::format::FrameChunk;

@@ -16,6 +16,8 @@ pub enum SealedKind {
     ExtentList = 2,
     /// A point's header.
     Point = 8,
+    /// A roll-up of points' headers.
+    RollUp = 9,
     /// A block of entries.
     RunBlock = 16,
     /// A run's block index.
@@ -44,7 +46,7 @@ impl SealedKind {
     pub fn plain_bytes_max(self) -> usize {
         match self {
             Self::Data | Self::ExtentList => FRAME_PLAIN_BYTES_MAX,
-            Self::Point => POINT_PLAIN_BYTES_MAX,
+            Self::Point | Self::RollUp => POINT_PLAIN_BYTES_MAX,
             Self::RunBlock | Self::Index => BLOCK_PLAIN_BYTES_MAX,
             Self::RunBlockIndex
             | Self::RunFilter
@@ -65,6 +67,7 @@ impl fmt::Display for SealedKind {
             Self::Data => "a frame",
             Self::ExtentList => "a frame of extent lists",
             Self::Point => "a point's header",
+            Self::RollUp => "a roll-up of points",
             Self::RunBlock => "a block of a run",
             Self::RunBlockIndex => "a run's block index",
             Self::RunFilter => "a run's filter",
