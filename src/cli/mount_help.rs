@@ -14,6 +14,8 @@ Tuning: what each option costs and gains
                        over, and takes twice as long. Beyond the default little is gained, since the kernel keeps
                        names and content too, in memory that others can have back. Costs: that memory, beside
                        some 50 MiB that every mount may take, and 75 MiB with a million files.
+  --refresh SECONDS    How often to look for new points. A distant repository is asked each time, by one request, which the
+                       store may charge for. All points are listed every 60th time, so that forgotten ones go.
   --point POINT        Gains: new points are not looked for every 2 seconds, and names need not be asked for again.
                        Costs: new points do not appear.
   --allow-other        Costs: the kernel asks for the ACL of each file before it opens it for the first time.

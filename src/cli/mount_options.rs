@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 
 use super::arguments::{parse_label, parse_size};
-use super::mount::{Arguments, parse_owner};
+use super::mount::{Arguments, parse_owner, parse_refresh};
 use crate::base::{Error, ErrorKind, Result};
 
 /// What every mount is, what changes nothing about one that is read-only, and what is for readers of fstab.
@@ -84,6 +84,7 @@ fn apply_value(arguments: &mut Arguments, name: &str, spelled: &str, value: &str
         "point" => arguments.point = Some(value.to_owned()),
         "owner" => arguments.owner = Some(checked(name, parse_owner(value))?),
         "cache_memory" => arguments.cache_memory = checked(name, parse_size(value))?,
+        "refresh" => arguments.refresh = Some(checked(name, parse_refresh(value))?),
         "log_file" => arguments.log_file = Some(PathBuf::from(value)),
         "host" => filter.host = Some(value.to_owned()),
         "set" => filter.set = Some(value.to_owned()),

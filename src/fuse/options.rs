@@ -1,5 +1,7 @@
 //! How a tree is mounted: what a user may choose, and what every mount has.
 
+use std::time::Duration;
+
 use crate::base::{PointId, RepositoryId};
 use crate::tree::Owner;
 
@@ -18,6 +20,9 @@ pub struct MountOptions {
     pub no_permissions: bool,
     /// Run no program from the mount.
     pub no_exec: bool,
+    /// How long to wait before looking again for new points. None looks every few seconds, or each minute where a request
+    /// costs a round trip.
+    pub refresh: Option<Duration>,
 }
 
 impl MountOptions {

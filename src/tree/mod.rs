@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::base::{Error, ErrorKind, PointId, Result, Timestamp};
 use crate::fetch::{Counters, Fetcher};
-use crate::repo::PointFilter;
+use crate::repo::{Catalogue, PointFilter};
 
 use file::{ExtentLists, File};
 use listing::{Listing, Stop};
@@ -55,7 +55,7 @@ const EXTENT_LISTS_BYTES_MAX: u64 = 8 << 20;
 const BIRTH_TIME_XATTR: &[u8] = b"user.bygone.btime";
 
 /// What a tree shows.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct TreeOptions {
     /// This point at the root; all points in views if None.
     pub point: Option<PointId>,
@@ -63,6 +63,8 @@ pub struct TreeOptions {
     pub filter: PointFilter,
     /// Who owns the views.
     pub owner: Owner,
+    /// What is known of the points already; they are looked for if None.
+    pub catalogue: Option<Catalogue>,
 }
 
 /// What `df` tells. Nothing is free.
@@ -273,6 +275,11 @@ impl Tree {
             return Ok(Changes::default());
         };
         views.poll(self.points.fetcher().repository(), &self.points)
+    }
+
+    /// Does a request to its repository cost a round trip over a network?
+    pub fn is_distant(&self) -> bool {
+        self.points.fetcher().repository().store().is_distant()
     }
 
     /// Is one point at the root? Then nothing ever changes, and no directory is shared with another point.
