@@ -8,7 +8,7 @@ pub mod base;
 /// Where objects live: the trait, a local directory, memory, and decorators.
 pub mod store;
 
-/// Compression, authentication and, one day, encryption of every stored piece.
+/// Compression, authentication and, if wanted, encryption of every stored piece.
 pub mod seal;
 
 /// Cutting files into chunks and grouping small ones into frames: pure functions over bytes.

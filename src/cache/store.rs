@@ -288,6 +288,7 @@ impl CachedStore {
         }
         let bytes = match body {
             Body::Bytes(pieces) => Some(pieces.concat()),
+            Body::Shared(pieces) => Some(pieces.concat()),
             Body::File(file) => {
                 let mut bytes = vec![0; length as usize];
                 file.read_exact_at(&mut bytes, 0).is_ok().then_some(bytes)

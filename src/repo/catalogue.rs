@@ -42,7 +42,9 @@ pub fn commit(repository: &Repository, point: &Point) -> Result<()> {
     let bytes = point.encode(repository.seal())?;
     repository
         .store()
-        .put_new(&point_name(&point.id), Body::Bytes(&[&bytes]))
+        .put_new(&point_name(&point.id), Body::Bytes(&[&bytes]))?;
+    repository.observed().point(point);
+    Ok(())
 }
 
 /// Ids of one second are drawn from this part of what is left above the newest, so that it lasts for many points.
@@ -92,18 +94,17 @@ impl Catalogue {
     /// # Errors
     /// Those of the store, where they speak of the store and not of one point.
     pub fn load(repository: &Repository) -> Result<Self> {
-        let store = repository.store();
-        let (listed, roll_ups) = match store.is_distant() {
+        let (listed, roll_ups) = match repository.store().is_distant() {
             true => std::thread::scope(|scope| {
                 let roll_ups = scope.spawn(|| rolled::roll_ups(repository));
-                let listed = store.list(POINTS_PREFIX, "");
+                let listed = list_all(repository);
                 let roll_ups = match roll_ups.join() {
                     Ok(listed) => listed,
                     Err(panic) => std::panic::resume_unwind(panic),
                 };
                 (listed, roll_ups.map(Some))
             }),
-            false => (store.list(POINTS_PREFIX, ""), Ok(None)),
+            false => (list_all(repository), Ok(None)),
         };
         match (listed, roll_ups) {
             // Of what a cache has that was never told all points' names, this is what there is.
@@ -128,7 +129,7 @@ impl Catalogue {
         match Self::from_roll_ups(repository, &roll_ups)? {
             Some(catalogue) => Ok(catalogue),
             None => {
-                let listed = repository.store().list(POINTS_PREFIX, "")?;
+                let listed = list_all(repository)?;
                 Self::of_listing(repository, listed, Some(roll_ups))
             }
         }
@@ -140,7 +141,7 @@ impl Catalogue {
     /// Those of `load`.
     pub fn load_each(repository: &Repository) -> Result<Self> {
         let mut catalogue = Self::default();
-        let listed = repository.store().list(POINTS_PREFIX, "")?;
+        let listed = list_all(repository)?;
         catalogue.take_in(repository, listed)?;
         Ok(catalogue)
     }
@@ -161,8 +162,7 @@ impl Catalogue {
             let Rolled { mut points, live } = Rolled::load(repository, &roll_ups)?;
             let listed: HashSet<PointId> = listed.iter().filter_map(point_of).collect();
             points.retain(|id, _| listed.contains(id));
-            catalogue.points = points;
-            catalogue.roll_ups = live;
+            catalogue.take_rolled(repository, points, live);
         }
         catalogue.take_in(repository, listed)?;
         Ok(catalogue)
@@ -186,11 +186,10 @@ impl Catalogue {
         let there: HashSet<PointId> = listed.iter().filter_map(point_of).collect();
         points.retain(|id, _| point_name(id) < from || there.contains(id));
         let mut catalogue = Self {
-            points,
-            roll_ups: live,
             is_hasty: true,
             ..Self::default()
         };
+        catalogue.take_rolled(repository, points, live);
         catalogue.take_in(repository, listed)?;
         Ok(Some(catalogue))
     }
@@ -221,7 +220,7 @@ impl Catalogue {
         &mut self,
         repository: &Repository,
     ) -> Result<(Vec<Arc<Point>>, Vec<PointId>)> {
-        let listed = repository.store().list(POINTS_PREFIX, "")?;
+        let listed = list_all(repository)?;
         let there: HashSet<PointId> = listed.iter().filter_map(point_of).collect();
         let new = self.take_in(repository, listed)?;
         let known = self.points.keys().filter(|id| !there.contains(id));
@@ -286,6 +285,20 @@ impl Catalogue {
         &self.foreign
     }
 
+    /// Takes what roll-ups have.
+    fn take_rolled(
+        &mut self,
+        repository: &Repository,
+        points: BTreeMap<PointId, Arc<Point>>,
+        roll_ups: Vec<(RollUpId, Vec<PointId>)>,
+    ) {
+        for point in points.values() {
+            repository.observed().point(point);
+        }
+        self.points = points;
+        self.roll_ups = roll_ups;
+    }
+
     /// Reads what a listing has and this has not.
     fn take_in(&mut self, repository: &Repository, listed: Vec<Listed>) -> Result<Vec<Arc<Point>>> {
         let mut unread = Vec::new();
@@ -317,6 +330,15 @@ impl Catalogue {
             .extend(new.iter().map(|point| (point.id, Arc::clone(point))));
         Ok(new)
     }
+}
+
+/// A listing of all points.
+fn list_all(repository: &Repository) -> Result<Vec<Listed>> {
+    let listed = repository.store().list(POINTS_PREFIX, "")?;
+    let mut ids: Vec<PointId> = listed.iter().filter_map(point_of).collect();
+    ids.sort_unstable();
+    repository.observed().listing(ids);
+    Ok(listed)
 }
 
 /// The point that a listing has; None for a name that is no point's.
@@ -356,11 +378,7 @@ pub fn with_footers<'a>(repository: &Repository, point: &'a Point) -> Result<Cow
 /// # Errors
 /// Those of the store.
 pub fn point_ids(repository: &Repository) -> Result<Vec<PointId>> {
-    let listed = repository.store().list(POINTS_PREFIX, "")?;
-    let names = listed
-        .iter()
-        .map(|listed| &listed.name[POINTS_PREFIX.len()..]);
-    let mut ids: Vec<PointId> = names.filter_map(|name| name.parse().ok()).collect();
+    let mut ids: Vec<PointId> = list_all(repository)?.iter().filter_map(point_of).collect();
     ids.sort_unstable();
     Ok(ids)
 }
@@ -440,9 +458,11 @@ pub(super) fn side_by_side<Id: Sync, T: Send>(
 /// Missing, if there is no such point; corrupt, if its header is damaged; and those of the store.
 pub fn read_point(repository: &Repository, id: PointId) -> Result<Point> {
     let name = point_name(&id);
-    read_or_disbelieve(repository.store(), &name, || {
+    let point = read_or_disbelieve(repository.store(), &name, || {
         Point::decode(repository.seal(), id, &repository.store().get(&name)?)
-    })
+    })?;
+    repository.observed().point(&point);
+    Ok(point)
 }
 
 #[cfg(test)]

@@ -6,7 +6,10 @@
 
 mod catalogue;
 mod index;
+mod keys;
 mod lease;
+mod memory;
+mod observed;
 mod pack_writer;
 mod packs;
 mod point_filter;
@@ -18,11 +21,14 @@ pub use catalogue::{
     Catalogue, commit, new_point_id, newest_of_chains, point_ids, points, read_point, with_footers,
 };
 pub use index::{Index, IndexLocation};
+pub use keys::{Key, add_key, change_password, keys, remove_key};
 pub use lease::{Lease, leases};
+pub use memory::{Memory, Warning};
+pub use observed::{Newest, Observed, Seen};
 pub use pack_writer::{PackWriter, UploadFigures};
 pub use packs::{list_packs, read_pack_directory};
 pub use point_filter::{PointFilter, recorded_paths};
-pub use repository::{InitOptions, Repository};
+pub use repository::{Closed, Encryption, InitOptions, Repository};
 pub use rolled::{read_roll_up, roll_up, roll_ups};
 
 pub use crate::format::FrameChunk;

@@ -2,8 +2,8 @@
 //!
 //! Invariants: a chunk that this writer reports as having a place is in the repository once `finish` has returned,
 //! and so are the index runs that say so; an index run never names a pack that is not there. What was put before an
-//! interruption is indexed every few packs, so that the next backup finds it. Two packs are in memory at most: the
-//! one that fills and the one that is being put.
+//! interruption is indexed every few packs, so that the next backup finds it. Packs in memory are few: the one that
+//! fills, one that waits, and those that are being put, one to a disk and a few to a store that is far away.
 //!
 //! It does not compress, and does not know whether two of its callers add the same chunk at once: then it has two
 //! places, and either is good.
@@ -20,7 +20,7 @@ use crate::format::{ChunkPlace, FrameChunk, Hint, PackDirectory};
 use crate::seal::SealedKind;
 
 use super::repository::random_bytes;
-use super::upload::{FullPack, INDEX_ROWS_MAX, Shared, places_of, upload_all};
+use super::upload::{FullPack, INDEX_ROWS_MAX, Shared, places_of, threads_of, upload_all};
 use super::{Index, Repository, list_packs, read_pack_directory};
 
 /// How many index runs may be live before some are merged: each costs a lookup a page or two.
@@ -52,7 +52,7 @@ pub struct PackWriter {
     filling: Mutex<Filling>,
     shared: Arc<Shared>,
     figures: Mutex<UploadFigures>,
-    uploader: Option<Uploader>,
+    uploaders: Option<Uploaders>,
 }
 
 /// The pack that fills.
@@ -63,10 +63,10 @@ struct Filling {
     chunks: usize,
 }
 
-/// The thread that puts packs, and the way to it.
-struct Uploader {
+/// The threads that put packs, and the way to them.
+struct Uploaders {
     sender: Sender<FullPack>,
-    thread: JoinHandle<()>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl PackWriter {
@@ -77,13 +77,7 @@ impl PackWriter {
     pub fn create(repository: Arc<Repository>, reupload: bool) -> Result<Self> {
         repository.check_writable()?;
         let shared = Arc::new(Shared::new(&repository));
-        // Without a queue: a full pack waits in the hands of whoever filled it, so that no third one is in memory.
-        let (sender, receiver) = crossbeam_channel::bounded(0);
-        let for_thread = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
-            .name("upload".to_owned())
-            .spawn(move || upload_all(&for_thread, &receiver))
-            .map_err(|error| Error::io("start a thread", error))?;
+        let uploaders = Uploaders::start(&shared, threads_of(&repository))?;
         Ok(Self {
             reupload,
             known: OnceLock::new(),
@@ -93,7 +87,7 @@ impl PackWriter {
             filling: Mutex::new(Filling::new(Vec::new())?),
             shared,
             figures: Mutex::default(),
-            uploader: Some(Uploader { sender, thread }),
+            uploaders: Some(uploaders),
             repository,
         })
     }
@@ -186,28 +180,34 @@ impl PackWriter {
             directory: full.directory,
         };
         let is_sent = self
-            .uploader
+            .uploaders
             .as_ref()
-            .is_some_and(|uploader| uploader.sender.send(pack).is_ok());
+            .is_some_and(|uploaders| uploaders.sender.send(pack).is_ok());
         match is_sent {
             true => self.shared.check(),
             false => Err(Error::new(
                 ErrorKind::Failed,
-                "packs are no longer uploaded: the thread that did it has ended",
+                "packs are no longer uploaded: the threads that did it have ended",
             )),
         }
     }
 
-    /// Waits until all packs that were sent are put, or have failed.
+    /// Waits until all packs that were sent are put, or have failed, and indexes what is put.
     fn stop(&mut self) {
-        if let Some(Uploader { sender, thread }) = self.uploader.take() {
-            drop(sender);
+        let Some(Uploaders { sender, threads }) = self.uploaders.take() else {
+            return;
+        };
+        drop(sender);
+        for thread in threads {
             if thread.join().is_err() {
                 self.shared.fail(&Error::new(
                     ErrorKind::Failed,
-                    "the thread that uploads packs has panicked",
+                    "a thread that uploads packs has panicked",
                 ));
             }
+        }
+        if let Err(error) = self.shared.index_rest() {
+            self.shared.fail(&error);
         }
     }
 
@@ -327,6 +327,22 @@ impl Drop for PackWriter {
     /// Whoever gives up still leaves an index of the packs that are put.
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+impl Uploaders {
+    fn start(shared: &Arc<Shared>, count: usize) -> Result<Self> {
+        // Without a queue: a full pack waits in the hands of whoever filled it, so that no other one is in memory.
+        let (sender, receiver) = crossbeam_channel::bounded(0);
+        let start = |_| {
+            let (shared, receiver) = (Arc::clone(shared), receiver.clone());
+            std::thread::Builder::new()
+                .name("upload".to_owned())
+                .spawn(move || upload_all(&shared, &receiver))
+                .map_err(|error| Error::io("start a thread", error))
+        };
+        let threads = (0..count).map(start).collect::<Result<_>>()?;
+        Ok(Self { sender, threads })
     }
 }
 

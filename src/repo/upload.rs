@@ -1,9 +1,13 @@
-//! The thread that puts packs and, every few of them, an index run of what they hold.
+//! The threads that put packs and, every few of them, an index run of what they hold.
+//!
+//! Invariants: an index run names packs that are put, and no others; after a failure nothing more is put, but what was
+//! put is still indexed.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use bytes::Bytes;
 use crossbeam_channel::Receiver;
 
 use crate::base::{ChunkId, Error, ErrorKind, PackId, Result};
@@ -11,6 +15,10 @@ use crate::format::{ChunkPlace, Hint, PackDirectory, pack_name};
 use crate::store::Body;
 
 use super::{Index, Repository};
+
+/// Packs that are on their way at once to a store that is far away: they fill the line while the server stores one
+/// and another's connection speeds up. Each is in memory until it is put. A disk takes one after the other.
+const PACKS_AT_ONCE_DISTANT: usize = 3;
 
 /// Packs that are put before an index run names them: what an interruption costs the next backup.
 const INDEX_PACKS_MAX: usize = 4;
@@ -31,7 +39,14 @@ pub(super) struct FullPack {
     pub(super) directory: PackDirectory,
 }
 
-/// What the writer and the thread share.
+/// Chunks whose packs are put and that no index run has yet.
+#[derive(Default)]
+struct Unindexed {
+    places: Vec<ChunkPlace>,
+    packs: usize,
+}
+
+/// What the writer and the threads share.
 pub(super) struct Shared {
     repository: Arc<Repository>,
     /// The index runs of this writer.
@@ -41,6 +56,9 @@ pub(super) struct Shared {
     /// The first failure: its kind and its message.
     failure: Mutex<Option<(ErrorKind, String)>>,
     spare: Mutex<Vec<Vec<u8>>>,
+    unindexed: Mutex<Unindexed>,
+    /// Held while an index run is written, so that two threads do not merge the same runs.
+    indexing: Mutex<()>,
     stored_bytes: AtomicU64,
 }
 
@@ -52,6 +70,8 @@ impl Shared {
             pending: RwLock::default(),
             failure: Mutex::new(None),
             spare: Mutex::default(),
+            unindexed: Mutex::default(),
+            indexing: Mutex::new(()),
             stored_bytes: AtomicU64::new(0),
         }
     }
@@ -99,21 +119,50 @@ impl Shared {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a pack, and returns the places of its chunks.
-    fn put(&self, pack: FullPack) -> Result<Vec<ChunkPlace>> {
+    /// Puts a pack, and an index run where it is time for one.
+    fn put(&self, pack: FullPack) -> Result<()> {
         let end = pack.directory.encode(self.repository.seal(), &pack.id)?;
-        let body = [pack.frames.as_slice(), end.as_slice()];
+        let body = [Bytes::from(pack.frames), Bytes::from(end)];
         self.repository
             .store()
-            .put_new(&pack_name(&pack.id), Body::Bytes(&body))?;
-        self.count((pack.frames.len() + end.len()) as u64);
-        let places = places_of(&pack.id, &pack.directory);
-        self.keep_buffer(pack.frames);
-        Ok(places)
+            .put_new(&pack_name(&pack.id), Body::Shared(&body))?;
+        let [frames, end] = body;
+        self.count((frames.len() + end.len()) as u64);
+        self.keep_buffer(frames);
+        match self.add_unindexed(places_of(&pack.id, &pack.directory)) {
+            Some(places) => self.index(&places),
+            None => Ok(()),
+        }
+    }
+
+    /// Remembers chunks whose pack is put; gives back all of them once they are many.
+    fn add_unindexed(&self, places: Vec<ChunkPlace>) -> Option<Vec<ChunkPlace>> {
+        let mut unindexed = self.unindexed();
+        unindexed.places.extend(places);
+        unindexed.packs += 1;
+        let are_many =
+            unindexed.packs >= INDEX_PACKS_MAX || unindexed.places.len() >= INDEX_ROWS_MAX;
+        are_many.then(|| std::mem::take(&mut *unindexed).places)
+    }
+
+    /// Indexes what is left, when no thread puts packs any more.
+    pub(super) fn index_rest(&self) -> Result<()> {
+        let rest = std::mem::take(&mut *self.unindexed()).places;
+        match rest.is_empty() {
+            true => Ok(()),
+            false => self.index(&rest),
+        }
+    }
+
+    fn unindexed(&self) -> MutexGuard<'_, Unindexed> {
+        self.unindexed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes an index run of these chunks, whose packs are put; from then on it answers for them.
     fn index(&self, places: &[ChunkPlace]) -> Result<()> {
+        let _indexing = self.indexing.lock().unwrap_or_else(PoisonError::into_inner);
         self.count(self.own.write(places)?);
         let packs: HashSet<PackId> = places.iter().map(|place| place.hint.pack).collect();
         {
@@ -133,7 +182,11 @@ impl Shared {
         self.stored_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    fn keep_buffer(&self, mut buffer: Vec<u8>) {
+    /// Keeps the memory of a pack that was put, unless the store still holds on to it.
+    fn keep_buffer(&self, frames: Bytes) {
+        let Ok(mut buffer) = frames.try_into_mut().map(Vec::from) else {
+            return;
+        };
         buffer.clear();
         let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
         if spare.len() < SPARE_BUFFERS_MAX {
@@ -142,31 +195,23 @@ impl Shared {
     }
 }
 
-/// Puts packs until no more come. After a failure nothing more is put, but what was put is still indexed.
+/// How many threads put packs of this repository.
+pub(super) fn threads_of(repository: &Repository) -> usize {
+    match repository.store().is_distant() {
+        true => PACKS_AT_ONCE_DISTANT,
+        false => 1,
+    }
+}
+
+/// Puts packs until no more come, or one has failed.
 pub(super) fn upload_all(shared: &Shared, packs: &Receiver<FullPack>) {
-    let mut unindexed = Vec::new();
-    let mut packs_put = 0;
     for pack in packs {
         if shared.check().is_err() {
             continue;
         }
-        let result = shared.put(pack).and_then(|places| {
-            unindexed.extend(places);
-            packs_put += 1;
-            if packs_put < INDEX_PACKS_MAX && unindexed.len() < INDEX_ROWS_MAX {
-                return Ok(());
-            }
-            packs_put = 0;
-            shared.index(&std::mem::take(&mut unindexed))
-        });
-        if let Err(error) = result {
+        if let Err(error) = shared.put(pack) {
             shared.fail(&error);
         }
-    }
-    if !unindexed.is_empty()
-        && let Err(error) = shared.index(&unindexed)
-    {
-        shared.fail(&error);
     }
 }
 
@@ -188,4 +233,104 @@ pub(super) fn places_of(pack: &PackId, directory: &PackDirectory) -> Vec<ChunkPl
             })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::Range;
+    use std::sync::atomic::AtomicUsize;
+    use std::time::Duration;
+
+    use super::super::{InitOptions, PackWriter};
+    use super::*;
+    use crate::format::{Chunking, FrameChunk};
+    use crate::seal::{Compression, SealedKind};
+    use crate::store::{Listed, MemoryStore, Store};
+
+    /// A store that takes its time with packs, and counts how many it is given at once.
+    #[derive(Default)]
+    struct Slow {
+        inner: MemoryStore,
+        is_distant: bool,
+        under_way: AtomicUsize,
+        most: AtomicUsize,
+    }
+
+    impl Store for Slow {
+        fn get(&self, name: &str) -> Result<Vec<u8>> {
+            self.inner.get(name)
+        }
+        fn get_range(&self, name: &str, range: Range<u64>) -> Result<Vec<u8>> {
+            self.inner.get_range(name, range)
+        }
+        fn get_tail(&self, name: &str, length: u64) -> Result<(Vec<u8>, u64)> {
+            self.inner.get_tail(name, length)
+        }
+        fn put_new(&self, name: &str, body: Body<'_>) -> Result<()> {
+            if name.starts_with("packs/") {
+                let under_way = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
+                self.most.fetch_max(under_way, Ordering::SeqCst);
+                std::thread::sleep(Duration::from_millis(20));
+                self.under_way.fetch_sub(1, Ordering::SeqCst);
+            }
+            self.inner.put_new(name, body)
+        }
+        fn list(&self, prefix: &str, from: &str) -> Result<Vec<Listed>> {
+            self.inner.list(prefix, from)
+        }
+        fn delete(&self, name: &str) -> Result<()> {
+            self.inner.delete(name)
+        }
+        fn location(&self) -> String {
+            "slow".to_owned()
+        }
+        fn is_distant(&self) -> bool {
+            self.is_distant
+        }
+    }
+
+    /// How many packs of 20 were on their way at once.
+    fn most_at_once(is_distant: bool) -> usize {
+        const FRAME_BYTES: u32 = 10_000;
+        let store = Arc::new(Slow {
+            is_distant,
+            ..Slow::default()
+        });
+        let options = InitOptions {
+            chunking: Chunking {
+                pack_bytes: FRAME_BYTES,
+                ..Chunking::default()
+            },
+            ..InitOptions::default()
+        };
+        let repository = Repository::init(store.clone(), &options).unwrap();
+        let writer = PackWriter::create(Arc::clone(&repository), false).unwrap();
+        for number in 0..20_u8 {
+            let plain = vec![number; FRAME_BYTES as usize];
+            let mut sealed = Vec::new();
+            let kind = SealedKind::Data;
+            let seal = repository.seal();
+            seal.seal(kind, b"", &plain, Compression::Off, &mut sealed)
+                .unwrap();
+            let chunk = FrameChunk {
+                id: seal.chunk_id(&plain),
+                offset: 0,
+                length: FRAME_BYTES,
+            };
+            writer
+                .add_frame(kind, &sealed, FRAME_BYTES, &[chunk])
+                .unwrap();
+        }
+        writer.finish().unwrap();
+        let packs = store.list("packs/", "").unwrap().len();
+        let indexed = Index::open(&repository).unwrap().packs().unwrap().len();
+        assert_eq!((packs, indexed), (20, 20));
+        store.most.load(Ordering::SeqCst)
+    }
+
+    #[test]
+    fn a_few_packs_go_at_once_to_where_it_is_far_and_no_more() {
+        assert_eq!(most_at_once(true), PACKS_AT_ONCE_DISTANT);
+        assert_eq!(most_at_once(false), 1);
+    }
 }

@@ -146,6 +146,7 @@ fn read_body(name: &str, body: Body<'_>) -> Result<Vec<u8>> {
     let length = body.length().map_err(failed)?;
     match body {
         Body::Bytes(pieces) => Ok(pieces.concat()),
+        Body::Shared(pieces) => Ok(pieces.concat()),
         Body::File(file) => {
             let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
             file.read_exact_at(&mut bytes, 0).map_err(failed)?;

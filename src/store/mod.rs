@@ -18,11 +18,14 @@ mod remote;
 mod retrying;
 mod runtime;
 mod settings;
+mod sftp;
 
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+
+use bytes::Bytes;
 
 use crate::base::{ErrorKind, Result};
 
@@ -38,6 +41,7 @@ pub use recording::{Recording, Request, RequestKind};
 pub use remote::RemoteStore;
 pub use retrying::{Patience, Retrying};
 pub use settings::Settings;
+pub use sftp::SftpStore;
 
 /// The largest object that is fetched as a whole, so that a file that does not belong here costs a refusal and not
 /// the machine's memory. Packs and runs are read by ranges, which have bounds of their own.
@@ -48,6 +52,8 @@ pub const WHOLE_BYTES_MAX: u64 = 128 << 20;
 pub enum Body<'a> {
     /// Bytes in memory, in pieces that follow one another.
     Bytes(&'a [&'a [u8]]),
+    /// The same, in pieces that a store may hold on to without a copy of them: for large objects.
+    Shared(&'a [Bytes]),
     /// A file from its first byte to its last.
     File(&'a File),
 }
@@ -128,6 +134,7 @@ impl Body<'_> {
     pub fn length(&self) -> io::Result<u64> {
         match self {
             Self::Bytes(pieces) => Ok(pieces.iter().map(|piece| piece.len() as u64).sum()),
+            Self::Shared(pieces) => Ok(pieces.iter().map(|piece| piece.len() as u64).sum()),
             Self::File(file) => Ok(file.metadata()?.len()),
         }
     }
@@ -138,17 +145,8 @@ impl Body<'_> {
     /// The file cannot be read.
     pub fn tail(&self, length: usize) -> io::Result<Vec<u8>> {
         match self {
-            Self::Bytes(pieces) => {
-                let mut left = length;
-                let mut parts: Vec<&[u8]> = Vec::new();
-                for piece in pieces.iter().rev() {
-                    let part = &piece[piece.len().saturating_sub(left)..];
-                    left -= part.len();
-                    parts.push(part);
-                }
-                parts.reverse();
-                Ok(parts.concat())
-            }
+            Self::Bytes(pieces) => Ok(tail_of(pieces, length)),
+            Self::Shared(pieces) => Ok(tail_of(pieces, length)),
             Self::File(file) => {
                 let mut bytes = vec![0; length];
                 let start = file.metadata()?.len().saturating_sub(length as u64);
@@ -157,4 +155,18 @@ impl Body<'_> {
             }
         }
     }
+}
+
+/// The last `length` bytes of pieces that follow one another.
+fn tail_of(pieces: &[impl AsRef<[u8]>], length: usize) -> Vec<u8> {
+    let mut left = length;
+    let mut parts: Vec<&[u8]> = Vec::new();
+    for piece in pieces.iter().rev() {
+        let piece = piece.as_ref();
+        let part = &piece[piece.len().saturating_sub(left)..];
+        left -= part.len();
+        parts.push(part);
+    }
+    parts.reverse();
+    parts.concat()
 }

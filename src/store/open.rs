@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use crate::base::{Error, ErrorKind, Result};
 
-use super::{Limited, LocalStore, Location, RemoteStore, Retrying, Settings, Store};
+use super::{Limited, LocalStore, Location, RemoteStore, Retrying, Settings, SftpStore, Store};
+
+/// Asks a store whether nothing is there.
+type IsEmpty = Box<dyn Fn() -> Result<bool>>;
 
 /// The store at `location`, which must exist if it is a directory; of others nothing is asked yet.
 ///
@@ -17,7 +20,10 @@ pub fn open(location: &Location, settings: &Settings) -> Result<Arc<dyn Store>> 
             let store = Arc::new(LocalStore::open(path)?);
             Ok(Limited::over(store, settings.rates.clone()))
         }
-        _ => Ok(wrapped(remote(location, settings)?, settings)),
+        _ => {
+            let (store, _) = distant(location, settings)?;
+            Ok(Arc::new(Retrying::new(store, settings.patience)))
+        }
     }
 }
 
@@ -33,9 +39,10 @@ pub fn create(location: &Location, settings: &Settings) -> Result<Arc<dyn Store>
             Ok(Limited::over(store, settings.rates.clone()))
         }
         _ => {
-            let remote = Arc::new(remote(location, settings)?);
-            let store = Retrying::new(Arc::clone(&remote) as _, settings.patience);
-            match store.read("what is there", || remote.is_empty())? {
+            let (store, is_empty) = distant(location, settings)?;
+            let store = Retrying::new(store, settings.patience);
+            let is_empty = store.read("what is there", is_empty);
+            match is_empty.map_err(|error| error.context(location))? {
                 true => Ok(Arc::new(store)),
                 false => Err(Error::new(
                     ErrorKind::Exists,
@@ -48,22 +55,31 @@ pub fn create(location: &Location, settings: &Settings) -> Result<Arc<dyn Store>
     }
 }
 
-fn remote(location: &Location, settings: &Settings) -> Result<RemoteStore> {
-    let settings = settings.clone();
+/// A store on another machine, and what tells whether nothing is there.
+fn distant(location: &Location, settings: &Settings) -> Result<(Arc<dyn Store>, IsEmpty)> {
+    let remote = |store: RemoteStore| {
+        let store = Arc::new(store);
+        let asked = Arc::clone(&store);
+        let is_empty: IsEmpty = Box::new(move || asked.is_empty());
+        (store as Arc<dyn Store>, is_empty)
+    };
+    let own = settings.clone();
     match location {
-        Location::S3(bucket) => RemoteStore::s3(bucket, settings),
-        Location::Google(bucket) => RemoteStore::google(bucket, settings),
-        Location::Azure(bucket) => RemoteStore::azure(bucket, settings),
-        Location::WebDav(url) => RemoteStore::web_dav(url, settings),
-        Location::Folder(_) | Location::Sftp(_) => Err(Error::new(
+        Location::S3(bucket) => RemoteStore::s3(bucket, own).map(remote),
+        Location::Google(bucket) => RemoteStore::google(bucket, own).map(remote),
+        Location::Azure(bucket) => RemoteStore::azure(bucket, own).map(remote),
+        Location::WebDav(url) => RemoteStore::web_dav(url, own).map(remote),
+        Location::Sftp(place) => {
+            let store = Arc::new(SftpStore::new(place, settings)?);
+            let asked = Arc::clone(&store);
+            let limited = Limited::over(store, settings.rates.clone());
+            Ok((limited, Box::new(move || asked.is_empty())))
+        }
+        Location::Folder(path) => Err(Error::new(
             ErrorKind::Usage,
-            format!("{location}: this version of bygone cannot open such a place"),
+            format!("{} is a directory of this machine", path.display()),
         )),
     }
-}
-
-fn wrapped(store: RemoteStore, settings: &Settings) -> Arc<dyn Store> {
-    Arc::new(Retrying::new(Arc::new(store), settings.patience))
 }
 
 /// A directory has no options: one that is given was meant for another kind of store.

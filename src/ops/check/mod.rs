@@ -12,6 +12,7 @@
 mod costs;
 mod data;
 mod index;
+mod keys;
 mod leases;
 mod locations;
 mod origins;
@@ -89,6 +90,7 @@ pub fn check(
     if options.points.is_none() {
         leases::check(&check)?;
         points::check_roll_ups(&check, &points)?;
+        keys::check(&check)?;
     }
     if options.read_data {
         let lost = data::check(&check, &packs, &scope)?;

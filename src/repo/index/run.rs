@@ -127,15 +127,16 @@ impl IndexRun {
         first: u64,
         end: u64,
     ) -> Result<Vec<IndexRow>> {
-        let start = self.footer.page_range(IndexSection::Rows, first).start;
-        let last = self.footer.page_range(IndexSection::Rows, end - 1).end;
+        let seal = repository.seal();
+        let range_of = |page| self.footer.page_range(seal, IndexSection::Rows, page);
+        let (start, last) = (range_of(first).start, range_of(end - 1).end);
         let name = index_name(&self.id);
         let bytes = repository.store().get_range(&name, start..last)?;
         let mut rows = Vec::new();
         for page in first..end {
-            let range = self.footer.page_range(IndexSection::Rows, page);
+            let range = range_of(page);
             let sealed = &bytes[(range.start - start) as usize..(range.end - start) as usize];
-            let decoded = decode_rows(repository.seal(), &self.id, page, sealed)
+            let decoded = decode_rows(seal, &self.id, page, sealed)
                 .and_then(|decoded| self.check_items(IndexSection::Rows, page, decoded))
                 .map_err(|error| error.context(format_args!("{name}, offset {}", range.start)))?;
             rows.extend(decoded);
@@ -151,7 +152,9 @@ impl IndexRun {
 
     fn try_read_packs(&self, repository: &Repository, page: u64) -> Result<Vec<PackId>> {
         let name = index_name(&self.id);
-        let range = self.footer.page_range(IndexSection::Packs, page);
+        let range = self
+            .footer
+            .page_range(repository.seal(), IndexSection::Packs, page);
         if range.is_empty() {
             return Ok(Vec::new());
         }

@@ -119,6 +119,11 @@ impl Temporary {
                     file.write_all(piece)?;
                 }
             }
+            Body::Shared(pieces) => {
+                for piece in pieces {
+                    file.write_all(piece)?;
+                }
+            }
             Body::File(source) => copy(source, file)?,
         }
         file.sync_data()

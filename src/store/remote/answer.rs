@@ -41,6 +41,8 @@ enum Want {
     Document,
     /// That something be done.
     Done,
+    /// That there be a collection.
+    Collection,
     /// Headers.
     Head,
 }
@@ -55,6 +57,7 @@ impl Asked {
             "GET" => Want::Object(parts.headers.get(RANGE).cloned()),
             "PROPFIND" => Want::Listing,
             "POST" => Want::Document,
+            "MKCOL" => Want::Collection,
             _ if parts.method == Method::HEAD => Want::Head,
             _ => Want::Done,
         };
@@ -82,9 +85,13 @@ fn host(parts: &request::Parts) -> Arc<str> {
 /// The body breaks off, or is not what was asked for.
 pub(super) async fn judge(
     asked: &Asked,
-    parts: response::Parts,
+    mut parts: response::Parts,
     body: Received,
 ) -> Result<HttpResponse, HttpError> {
+    if matches!(asked.want, Want::Collection) && parts.status == StatusCode::METHOD_NOT_ALLOWED {
+        // This is how WebDAV says that it is there already: another has just made it.
+        parts.status = StatusCode::CREATED;
+    }
     if !parts.status.is_success() {
         return refused(asked, parts, body).await;
     }
@@ -96,7 +103,7 @@ pub(super) async fn judge(
             check_listing(asked, parts.status, &bytes)?;
             Ok(HttpResponse::from_parts(parts, bytes.into()))
         }
-        Want::Document | Want::Done => {
+        Want::Document | Want::Done | Want::Collection => {
             let bytes = collected(asked, body, DOCUMENT_BYTES_MAX).await?;
             check_no_error(asked, parts.status, &bytes)?;
             Ok(HttpResponse::from_parts(parts, bytes.into()))
@@ -118,6 +125,7 @@ async fn refused(
     };
     let text = String::from_utf8_lossy(&bytes).into_owned();
     let mut refusal = Refusal::read(&asked.host, parts.status.as_u16(), &text);
+    refusal.has_body = !matches!(asked.want, Want::Head);
     let header = |name: &str| {
         let value = parts.headers.get(name)?;
         value.to_str().ok().map(str::to_owned)
@@ -139,7 +147,17 @@ async fn object(
     mut parts: response::Parts,
     body: Received,
 ) -> Result<HttpResponse, HttpError> {
+    if range.is_some_and(|range| is_outside(range, &parts)) {
+        // Some servers send a part of no bytes, under a header that makes no sense.
+        parts.status = StatusCode::RANGE_NOT_SATISFIABLE;
+        return refused(asked, parts, body).await;
+    }
     if parts.status != StatusCode::OK {
+        return Ok(HttpResponse::from_parts(parts, HttpResponseBody::new(body)));
+    }
+    if range.is_some() && parts.headers.contains_key(CONTENT_RANGE) {
+        // A part under the wrong status: which part it is, the library checks.
+        parts.status = StatusCode::PARTIAL_CONTENT;
         return Ok(HttpResponse::from_parts(parts, HttpResponseBody::new(body)));
     }
     let mut body = body;
@@ -193,6 +211,15 @@ fn warn_of_ignored_range(host: &str) {
              beginning, which is slow and may cost; another server or a cache helps"
         );
     }
+}
+
+/// Does an answer say that it is a part of an object that has none of what was asked for?
+fn is_outside(range: &HeaderValue, parts: &response::Parts) -> bool {
+    parts
+        .headers
+        .get(CONTENT_RANGE)
+        .and_then(|value| value.to_str().ok()?.rsplit_once('/')?.1.parse().ok())
+        .is_some_and(|length| bounds(range, length).is_none())
 }
 
 fn length(parts: &response::Parts) -> Option<u64> {

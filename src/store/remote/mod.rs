@@ -236,7 +236,7 @@ impl Store for RemoteStore {
         let path = self.path(name)?;
         let deletion = async {
             match heeded(self.built.objects.delete(&path)).await {
-                Err(trouble) if trouble.is_status(404) => Ok(()),
+                Err(trouble) if trouble.is_missing() => Ok(()),
                 result => result,
             }
         };

@@ -1,5 +1,6 @@
 //! Putting objects: in one piece or in many, and never in another's place.
 
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -264,8 +265,11 @@ impl Upload<'_> {
 /// `length` bytes of a body from `start` on, as the library takes them.
 fn payload(body: Body<'_>, start: u64, length: u64) -> std::io::Result<PutPayload> {
     match body {
-        Body::Bytes(pieces) => Ok(pieces_within(pieces, start, length)
-            .map(Bytes::copy_from_slice)
+        Body::Bytes(pieces) => Ok(windows(pieces, start, length)
+            .map(|(piece, window)| Bytes::copy_from_slice(&piece[window]))
+            .collect()),
+        Body::Shared(pieces) => Ok(windows(pieces, start, length)
+            .map(|(piece, window)| piece.slice(window))
             .collect()),
         Body::File(file) => {
             let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
@@ -275,23 +279,22 @@ fn payload(body: Body<'_>, start: u64, length: u64) -> std::io::Result<PutPayloa
     }
 }
 
-/// The parts of pieces that follow one another which lie in `length` bytes from `start` on.
-fn pieces_within<'a>(
-    pieces: &'a [&'a [u8]],
+/// Of pieces that follow one another, those which have bytes among the `length` from `start` on, and which they are.
+fn windows<Piece: AsRef<[u8]>>(
+    pieces: &[Piece],
     start: u64,
     length: u64,
-) -> impl Iterator<Item = &'a [u8]> {
+) -> impl Iterator<Item = (&Piece, Range<usize>)> {
     let mut at = 0;
     pieces.iter().filter_map(move |piece| {
         let begins = at;
-        at += piece.len() as u64;
+        at += piece.as_ref().len() as u64;
         let within = |offset: u64| {
             let offset = offset.clamp(begins, at) - begins;
             usize::try_from(offset).unwrap_or(usize::MAX)
         };
-        piece
-            .get(within(start)..within(start + length))
-            .filter(|part| !part.is_empty())
+        let window = within(start)..within(start + length);
+        (!window.is_empty()).then_some((piece, window))
     })
 }
 
@@ -305,9 +308,8 @@ mod tests {
         let whole = pieces.concat();
         for start in 0..=8 {
             for length in 0..=8 - start {
-                let window: Vec<u8> = pieces_within(&pieces, start, length)
-                    .flatten()
-                    .copied()
+                let window: Vec<u8> = windows(&pieces, start, length)
+                    .flat_map(|(piece, window)| piece[window].to_vec())
                     .collect();
                 let (start, length) = (start as usize, length as usize);
                 assert_eq!(window, whole[start..start + length]);
