@@ -63,6 +63,8 @@ pub(super) fn s3(bucket: &Bucket, mut settings: Settings) -> Result<Built> {
         .with_bucket_name(&bucket.name)
         .with_virtual_hosted_style_request(is_virtual)
         .with_disable_tagging(true)
+        // Objects are deleted one by one here, for which every server has a request.
+        .with_config(AmazonS3ConfigKey::DisableBulkDelete, "true")
         .with_retry(no_retries())
         .with_client_options(client_options(endpoint.as_deref(), &settings)?)
         .with_http_connector(connector);

@@ -114,8 +114,7 @@ impl HttpService for Service {
             false => CHANGE_LIMIT,
         };
         let activity = Arc::new(Activity::new());
-        // Without the query, which may be signed.
-        let told = format!("{} {}{}", parts.method, asked.host, parts.uri.path());
+        let told = told(&parts, &asked.host);
         let begun = Instant::now();
         let body = Sending::new(body, self.rates.upload.clone(), Arc::clone(&activity));
         let request = to_send(&asked.host, parts, body)?;
@@ -138,6 +137,20 @@ impl HttpService for Service {
         let body = Received::new(body, &asked.host, READ_LIMIT, pace);
         judge(&asked, parts, body).await
     }
+}
+
+/// A request in a few words. Of its query only what is listed: the rest may be a signature.
+fn told(parts: &request::Parts, host: &str) -> String {
+    let listed = parts
+        .uri
+        .query()
+        .and_then(|query| query.split('&').find(|pair| pair.starts_with("prefix=")));
+    format!(
+        "{} {host}{} {}",
+        parts.method,
+        parts.uri.path(),
+        listed.unwrap_or_default()
+    )
 }
 
 fn is_reading(method: &Method) -> bool {
