@@ -17,6 +17,9 @@ pub mod chunk;
 /// Every object of a repository as bytes and as structs, and the way between them.
 pub mod format;
 
+/// The disk cache: sealed bytes of a distant store, kept on this machine.
+pub mod cache;
+
 /// A repository: opening it, writing and reading packs, the index, the catalogue of points, leases.
 pub mod repo;
 

@@ -8,6 +8,7 @@ use etcetera::BaseStrategy;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::arguments::{GlobalArguments, PointFilterArguments};
+use super::cache_use::CacheUse;
 use super::outcome;
 use super::output::Output;
 use super::password::PasswordSource;
@@ -25,6 +26,7 @@ use crate::store::{Location, Store};
 pub struct Context {
     place: Option<Location>,
     store: StoreArguments,
+    cache: CacheUse,
     output: Output,
     password: PasswordSource,
     /// The repository that the command works on, and what is remembered of its place.
@@ -37,6 +39,7 @@ impl Context {
         Self {
             place: global.repo.clone(),
             store: global.store.clone(),
+            cache: CacheUse::new(&global.cache),
             output: Output::new(global.json, global.quiet, global.verbose),
             password: PasswordSource::from(&global.password),
             opened: Mutex::new(None),
@@ -76,13 +79,31 @@ impl Context {
         })
     }
 
+    /// Is a repository named?
+    pub fn names_repository(&self) -> bool {
+        self.place.is_some()
+    }
+
     /// The store that the repository is in.
     ///
     /// # Errors
     /// Usage, if none is named; NoRepository, if nothing is there; and those of the store.
     pub fn open_store(&self) -> Result<Arc<dyn Store>> {
+        self.cache.behind(self.open_store_itself()?)
+    }
+
+    /// The store, with no cache before it: for whoever must know what the store really has.
+    ///
+    /// # Errors
+    /// Those of `open_store`.
+    pub fn open_store_itself(&self) -> Result<Arc<dyn Store>> {
         let place = self.repository_place()?;
         open_store(place, &self.store.settings(place)?)
+    }
+
+    /// The disk cache, as the options have it, and as it is once a store was opened.
+    pub(super) fn cache(&self) -> &CacheUse {
+        &self.cache
     }
 
     /// The store at `place` for a new repository.

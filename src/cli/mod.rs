@@ -8,6 +8,8 @@ mod arguments;
 mod aws_profile;
 mod background;
 mod backup;
+mod cache;
+mod cache_use;
 mod check;
 mod context;
 mod init;
@@ -21,6 +23,7 @@ mod mount_options;
 mod outcome;
 mod output;
 mod password;
+mod pin;
 mod place;
 mod point_object;
 mod points;
@@ -28,6 +31,7 @@ mod progress;
 mod remembered;
 mod show;
 mod umount;
+mod unpin;
 
 use std::process::ExitCode;
 
@@ -73,6 +77,9 @@ enum Command {
     Show(show::Arguments),
     Ls(ls::Arguments),
     Check(check::Arguments),
+    Cache(cache::Arguments),
+    Pin(pin::Arguments),
+    Unpin(unpin::Arguments),
     Mount(mount::Arguments),
     Umount(umount::Arguments),
 }
@@ -95,6 +102,9 @@ impl Command {
             Self::Show(arguments) => show::run(arguments, context),
             Self::Ls(arguments) => ls::run(arguments, context),
             Self::Check(arguments) => check::run(arguments, context),
+            Self::Cache(arguments) => cache::run(arguments, context),
+            Self::Pin(arguments) => pin::run(arguments, context),
+            Self::Unpin(arguments) => unpin::run(arguments, context),
             Self::Mount(arguments) => mount::run(arguments, context),
             Self::Umount(arguments) => umount::run(arguments, context),
         }

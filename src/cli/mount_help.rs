@@ -18,6 +18,11 @@ Tuning: what each option costs and gains
                        over, and takes twice as long. Beyond the default little is gained, since the kernel keeps
                        names and content too, in memory that others can have back. Costs: that memory, beside
                        some 50 MiB that every mount may take, and 75 MiB with a million files.
+  --timeout TIME       How long a repository over a network may keep a reader waiting: 30s unless told otherwise. Then the
+                       reader gets EIO, the mount lives on, and what is in memory is served; once the repository
+                       answers again, so does the mount.
+  --refresh SECONDS    How often to look for new points. A distant repository is asked each time, by one request, which the
+                       store may charge for. All points are listed every 60th time, so that forgotten ones go.
   --point POINT        Gains: new points are not looked for every 2 seconds, and names need not be asked for again.
                        Costs: new points do not appear.
   --allow-other        Costs: the kernel asks for the ACL of each file before it opens it for the first time.
@@ -31,7 +36,9 @@ Tuning: what each option costs and gains
 Waiting: what takes time, and what does not
   What is in memory is served at once, however long the repository takes to answer, by as many threads as there are
   processors. Up to 64 more, made when they are needed, wait for the repository; with ulimit -n below 256, a fourth of
-  that. A program that waits for the content of a file can be killed.
+  that. A program that waits for the content of a file can be killed. Over a network, what a reader asks for next is
+  fetched before it asks: the rest of a large file that is read in order, and the files that follow in a walk, as much as
+  the network was seen to bring in the time that it takes to answer, and never more than a quarter of --cache-memory.
 
 Log:
   In the background and with --log-file: the coming and going of the mount, warnings and errors. In the foreground:

@@ -15,6 +15,7 @@ mod listing;
 mod node;
 mod numbers;
 mod points;
+mod readings;
 mod remembered;
 mod resolve;
 mod root;
@@ -24,12 +25,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::base::{Error, ErrorKind, PointId, Result, Timestamp};
 use crate::fetch::{Counters, Fetcher};
-use crate::repo::PointFilter;
+use crate::repo::{Catalogue, PointFilter};
 
 use file::{ExtentLists, File};
 use listing::{Listing, Stop};
 use node::Node;
 use points::Points;
+use readings::Readings;
 use remembered::Remembered;
 use resolve::Directory;
 use root::Root;
@@ -55,7 +57,7 @@ const EXTENT_LISTS_BYTES_MAX: u64 = 4 << 20;
 const BIRTH_TIME_XATTR: &[u8] = b"user.bygone.btime";
 
 /// What a tree shows.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct TreeOptions {
     /// This point at the root; all points in views if None.
     pub point: Option<PointId>,
@@ -63,6 +65,8 @@ pub struct TreeOptions {
     pub filter: PointFilter,
     /// Who owns the views.
     pub owner: Owner,
+    /// What is known of the points already; they are looked for if None.
+    pub catalogue: Option<Catalogue>,
 }
 
 /// What `df` tells. Nothing is free.
@@ -81,7 +85,8 @@ pub struct Tree {
     directories: Remembered<NodeId, Directory>,
     files: Remembered<NodeId, File>,
     listings: Remembered<(NodeId, u64), Listing>,
-    extent_lists: ExtentLists,
+    extent_lists: Arc<ExtentLists>,
+    readings: Readings,
 }
 
 impl Tree {
@@ -99,7 +104,8 @@ impl Tree {
             directories: Remembered::new(DIRECTORIES_BYTES_MAX),
             files: Remembered::new(FILES_BYTES_MAX),
             listings: Remembered::new(LISTINGS_BYTES_MAX),
-            extent_lists: Remembered::new(EXTENT_LISTS_BYTES_MAX),
+            extent_lists: Arc::new(Remembered::new(EXTENT_LISTS_BYTES_MAX)),
+            readings: Readings::default(),
         })
     }
 
@@ -234,8 +240,13 @@ impl Tree {
     /// Missing, if there is no such file; corrupt, missing or unreachable, if any of the bytes cannot be had: the
     /// message names path, offset, chunk and pack. What is no regular file has no bytes.
     pub fn read(&self, node: NodeId, offset: u64, size: u32) -> Result<ReadBytes> {
-        self.file(node)?
-            .read(self.points.fetcher(), &self.extent_lists, offset, size)
+        let file = self.file(node)?;
+        let fetcher = self.points.fetcher();
+        // First, so that it is on its way while this waits for what was asked for.
+        if let Some(ahead_bytes) = fetcher.ahead_bytes() {
+            self.read_ahead(node, &file, offset, size, ahead_bytes);
+        }
+        file.read(fetcher, &self.extent_lists, offset, size)
     }
 
     /// The first data or hole of a file at or after `offset`. None if `offset` is not before the file's end, or no
