@@ -132,7 +132,7 @@ impl Way {
     /// The reader has come to `read`, and should have so many bytes ahead in the end.
     fn come_to(&mut self, read: NodeId, ahead_bytes: u64) {
         while let Some((node, _)) = self.files.front()
-            && node.rows_after(read).is_none()
+            && node.rows_after(read).is_none_or(|rows| rows == 0)
         {
             self.files.pop_front();
         }
