@@ -20,6 +20,10 @@ use super::read_ahead::{Neighbourhoods, ReadAhead, Window, distant_neighbours};
 /// each comes when it is needed.
 const HEAD_BYTES_MAX: u64 = 2 << 20;
 
+/// Sealed bytes of directories and files that are fetched of a run before anyone asks, if it has no more: those of a small
+/// change. A chain has many such runs, and each may be asked for whatever is looked up.
+const SMALL_SECTION_BYTES_MAX: u64 = 128 << 10;
+
 /// Sealed bytes of filters that are fetched with the head: those of some 50,000 entries. Longer ones come part by part.
 const FILTERS_BYTES_MAX: u64 = 256 << 10;
 
@@ -213,6 +217,38 @@ impl Pieces {
             Sequence::Files => self.files_ahead.plan(at.number),
             Sequence::Origins | Sequence::Warnings => None,
         }
+    }
+
+    /// Brings into memory what lookups begin with, and all of the sections that are small.
+    pub(super) fn fetch_ahead(&self) {
+        self.fetch_head();
+        let mut places = Vec::new();
+        for sequence in [Sequence::Directories, Sequence::Files] {
+            match self.small_section(sequence) {
+                Ok(section) => places.extend(section),
+                Err(error) => log::debug!("a read ahead failed: {error}"),
+            }
+        }
+        // The sections lie side by side, so that one request brings both.
+        self.bring(&places);
+    }
+
+    /// All blocks of a section, if it is small; else none.
+    fn small_section(&self, sequence: Sequence) -> Result<Vec<Place>> {
+        let at = self.footer.sequence(sequence);
+        if at.length > SMALL_SECTION_BYTES_MAX {
+            return Ok(Vec::new());
+        }
+        let mut places = Vec::new();
+        for number in 0..at.index.len() {
+            let index = self.index(sequence, number)?;
+            let mut cursor = index.block.cursor();
+            while cursor.advance()? {
+                let block = decode_block_at(index.part, cursor.index(), cursor.body(), at.end())?;
+                places.push(self.block_place(sequence, &block));
+            }
+        }
+        Ok(places)
     }
 
     /// Brings a block's neighbours into memory. That one of them is damaged is no concern of who asks for another.

@@ -6,7 +6,9 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
+use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::{self, ScopedJoinHandle};
 
 use lru::LruCache;
 
@@ -116,10 +118,11 @@ impl Points {
         let point = self
             .header(number)
             .ok_or_else(|| Error::missing(format_args!("the point with number {}", number.0)))?;
-        let runs = point.runs.iter().map(|reference| self.run(&reference.id));
-        let runs = runs
-            .collect::<Result<Vec<_>>>()
-            .map_err(|error| error.context(format_args!("point {}", point.id)))?;
+        let runs = match self.fetcher.ahead_bytes() {
+            None => self.runs_one_by_one(&point),
+            Some(_) => self.runs_side_by_side(&point),
+        };
+        let runs = runs.map_err(|error| error.context(format_args!("point {}", point.id)))?;
         let open = Arc::new(OpenPoint {
             number,
             id: point.id,
@@ -127,6 +130,33 @@ impl Points {
         });
         lock(&self.open).put(number, Arc::clone(&open));
         Ok(open)
+    }
+
+    fn runs_one_by_one(&self, point: &Point) -> Result<Vec<Arc<Run>>> {
+        let runs = point.runs.iter().map(|reference| self.run(&reference.id));
+        runs.collect()
+    }
+
+    /// The same from a distant store: those whose footers have to be fetched are opened at the same time, and what all
+    /// are likely to be asked for next is on its way then.
+    fn runs_side_by_side(&self, point: &Point) -> Result<Vec<Arc<Run>>> {
+        let runs: Vec<Result<Arc<Run>>> = thread::scope(|scope| {
+            let opening: Vec<_> = point
+                .runs
+                .iter()
+                .map(|reference| match reference.footer {
+                    Some(_) => Opening::Done(self.run(&reference.id)),
+                    None => Opening::UnderWay(scope.spawn(|| self.run(&reference.id))),
+                })
+                .collect();
+            opening.into_iter().map(Opening::end).collect()
+        });
+        let runs = runs.into_iter().collect::<Result<Vec<_>>>()?;
+        for run in &runs {
+            let run = Arc::clone(run);
+            self.fetcher.later(move || run.fetch_ahead());
+        }
+        Ok(runs)
     }
 
     /// The header of a point that is shown.
@@ -224,6 +254,24 @@ impl Points {
         let run = Run::open(&self.fetcher, &reference)?;
         lock(&self.runs).put(*id, Arc::clone(&run));
         Ok(run)
+    }
+}
+
+/// A run that is being opened.
+enum Opening<'a> {
+    Done(Result<Arc<Run>>),
+    UnderWay(ScopedJoinHandle<'a, Result<Arc<Run>>>),
+}
+
+impl Opening<'_> {
+    fn end(self) -> Result<Arc<Run>> {
+        match self {
+            Self::Done(run) => run,
+            Self::UnderWay(thread) => match thread.join() {
+                Ok(run) => run,
+                Err(panic) => resume_unwind(panic),
+            },
+        }
     }
 }
 
