@@ -150,7 +150,7 @@ impl Pieces {
         index: &OpenIndex<'_>,
         at: &BlockAt,
     ) -> Result<Block> {
-        let window = self.window(sequence, at);
+        let window = self.window(sequence, index, at);
         if let Some(window) = window {
             self.fetch_window(sequence, index, at, window)?;
         }
@@ -196,7 +196,7 @@ impl Pieces {
     }
 
     /// What to fetch with a block, if anything.
-    fn window(&self, sequence: Sequence, at: &BlockAt) -> Option<Window> {
+    fn window(&self, sequence: Sequence, index: &OpenIndex<'_>, at: &BlockAt) -> Option<Window> {
         // Who may not wait brings nothing along, and must not leave word that it did.
         if !may_wait() {
             return None;
@@ -204,6 +204,9 @@ impl Pieces {
         if self.fetcher.ahead_bytes().is_some() {
             let place = self.block_place(sequence, at);
             if self.fetcher.has_piece(&place.piece(self.run)) {
+                if sequence == Sequence::Files {
+                    self.fetch_next(index, at);
+                }
                 return None;
             }
             return match sequence {
@@ -251,6 +254,25 @@ impl Pieces {
         Ok(places)
     }
 
+    /// Has the files' blocks fetched that follow those that came last, if `at` is read in order.
+    fn fetch_next(&self, index: &OpenIndex<'_>, at: &BlockAt) {
+        let Some(window) = self.files_ahead.plan_next(at.number) else {
+            return;
+        };
+        let sequence = Sequence::Files;
+        let end = self.footer.sequence(sequence).end();
+        // What is wrong with the index is told when it leads somebody to a block.
+        let Ok(blocks) = window_blocks(index, window.first, window, end) else {
+            return;
+        };
+        let places: Vec<Place> = blocks
+            .iter()
+            .map(|block| self.block_place(sequence, block))
+            .collect();
+        let (fetcher, run) = (Arc::clone(&self.fetcher), self.run);
+        self.fetcher.later(move || bring(&fetcher, run, &places));
+    }
+
     /// Brings a block's neighbours into memory. That one of them is damaged is no concern of who asks for another.
     fn fetch_window(
         &self,
@@ -260,7 +282,7 @@ impl Pieces {
         window: Window,
     ) -> Result<()> {
         let end = self.footer.sequence(sequence).end();
-        let blocks = window_blocks(index, wanted, window, end)
+        let blocks = window_blocks(index, wanted.number, window, end)
             .map_err(|error| self.in_index(error, sequence))?;
         let (Some(first), Some(last)) = (blocks.first(), blocks.last()) else {
             return Ok(());
@@ -338,12 +360,8 @@ impl Pieces {
         })
     }
 
-    /// Into memory, if it works; whoever needs a piece asks for it again, and hears what is wrong with it.
     fn bring(&self, places: &[Place]) {
-        let pieces: Vec<Piece<'_>> = places.iter().map(|place| place.piece(self.run)).collect();
-        if let Err(error) = self.fetcher.pieces(&pieces) {
-            log::debug!("run {}: a read ahead failed: {error}", self.run);
-        }
+        bring(&self.fetcher, self.run, places);
     }
 
     fn plain(&self, kind: SealedKind, part_of: u8, number: u64, at: &PieceAt) -> Result<Bytes> {
@@ -366,11 +384,19 @@ impl Pieces {
     }
 }
 
+/// Into memory, if it works; whoever needs a piece asks for it again, and hears what is wrong with it.
+fn bring(fetcher: &Fetcher, run: RunId, places: &[Place]) {
+    let pieces: Vec<Piece<'_>> = places.iter().map(|place| place.piece(run)).collect();
+    if let Err(error) = fetcher.pieces(&pieces) {
+        log::debug!("run {run}: a read ahead failed: {error}");
+    }
+}
+
 /// The blocks of a window that an index part leads to, `wanted` among them, in order. What would be too many bytes
 /// is left out, from the far end, and what lies before `wanted` first.
 fn window_blocks(
     index: &OpenIndex<'_>,
-    wanted: &BlockAt,
+    wanted: u64,
     window: Window,
     end: u64,
 ) -> Result<Vec<BlockAt>> {
@@ -385,10 +411,7 @@ fn window_blocks(
         blocks.push_back(block);
         while bytes > window.bytes_max {
             // What is wanted stays, and so does what leads on from it, as long as there is room.
-            let dropped = if blocks
-                .front()
-                .is_some_and(|block| block.number < wanted.number)
-            {
+            let dropped = if blocks.front().is_some_and(|block| block.number < wanted) {
                 blocks.pop_front()
             } else if blocks.len() > 1 {
                 blocks.pop_back()
@@ -396,7 +419,7 @@ fn window_blocks(
                 None
             };
             match dropped {
-                Some(block) if block.number > wanted.number => return Ok(blocks.into()),
+                Some(block) if block.number > wanted => return Ok(blocks.into()),
                 Some(block) => bytes -= u64::from(block.length),
                 None => return Ok(blocks.into()),
             }

@@ -26,6 +26,10 @@ const ROUNDS_MAX: u64 = 6;
 
 const FILE_BYTES: usize = 5000;
 
+/// Files below a directory of the second level, and the rounds in which all of them are listed: some 1.5 MB.
+const WALKED: usize = EACH.pow(LEVELS as u32 - 2) * FILES_EACH;
+const WALKED_ROUNDS_MAX: u64 = 6;
+
 struct Million<'a> {
     run: RunWriter<'a>,
     place: ChunkPlace,
@@ -89,6 +93,23 @@ fn child(parent: &Key, number: usize) -> Key {
     parent.child(format!("folder {number}").as_bytes()).unwrap()
 }
 
+/// Lists all that is below a directory, as `find` does, and counts the files.
+fn files_below(tree: &Tree, directory: NodeId) -> usize {
+    let (mut files, mut directories) = (0, Vec::new());
+    tree.list(directory, 0, &mut |entry| {
+        match entry.file_type {
+            FileType::Directory => directories.push(entry.node),
+            _ => files += 1,
+        }
+        true
+    })
+    .unwrap();
+    for directory in directories {
+        files += files_below(tree, directory);
+    }
+    files
+}
+
 fn point_of_a_million(written: &Written) -> PointId {
     let chunk = noise(1, FILE_BYTES);
     let place = written.pack(SealedKind::Data, &[vec![chunk]])[0];
@@ -142,6 +163,17 @@ fn a_small_file_six_directories_deep_among_a_million_is_at_most_six_rounds_away(
         let traffic = line.take();
         println!("first byte after {:?}: {traffic:?}", start.elapsed());
         assert!(traffic.rounds <= ROUNDS_MAX, "{traffic:?}");
+        // And on from there: a 25th of it all.
+        let start = std::time::Instant::now();
+        let folder = tree.lookup(NodeId::ROOT, b"folder 3").unwrap().unwrap();
+        let folder = tree.lookup(folder.node, b"folder 1").unwrap().unwrap();
+        assert_eq!(files_below(&tree, folder.node), WALKED);
+        let traffic = line.take();
+        println!(
+            "{WALKED} files listed after {:?}: {traffic:?}",
+            start.elapsed()
+        );
+        assert!(traffic.rounds <= WALKED_ROUNDS_MAX, "{traffic:?}");
     }
 }
 
