@@ -4,6 +4,7 @@
 //! row. What is no directory is found by its origin, whichever points it is in: at the very row of the run that
 //! recorded it first, or by the origin map of any run that holds rows of that one.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::panic::resume_unwind;
@@ -16,6 +17,7 @@ use crate::base::{Error, ErrorKind, Key, Origin, PointId, Result, Row, RunId};
 use crate::fetch::{Fetcher, check_may_wait};
 use crate::format::{Entry, KeyedRecord, Point, Record, RunReference, Section};
 use crate::manifest::{Chain, Found, Run};
+use crate::repo::with_footers;
 
 use super::attributes::Attributes;
 use super::lock;
@@ -118,11 +120,9 @@ impl Points {
         let point = self
             .header(number)
             .ok_or_else(|| Error::missing(format_args!("the point with number {}", number.0)))?;
-        let runs = match self.fetcher.ahead_bytes() {
-            None => self.runs_one_by_one(&point),
-            Some(_) => self.runs_side_by_side(&point),
-        };
-        let runs = runs.map_err(|error| error.context(format_args!("point {}", point.id)))?;
+        let runs = self
+            .runs_of(&point)
+            .map_err(|error| error.context(format_args!("point {}", point.id)))?;
         let open = Arc::new(OpenPoint {
             number,
             id: point.id,
@@ -132,9 +132,29 @@ impl Points {
         Ok(open)
     }
 
-    fn runs_one_by_one(&self, point: &Point) -> Result<Vec<Arc<Run>>> {
-        let runs = point.runs.iter().map(|reference| self.run(&reference.id));
-        runs.collect()
+    /// The runs of a point, open. Its header is read for the footers in it, if it comes from a roll-up and a run is not
+    /// open yet.
+    fn runs_of(&self, point: &Point) -> Result<Vec<Arc<Run>>> {
+        let are_open = point
+            .runs
+            .iter()
+            .all(|run| lock(&self.runs).contains(&run.id));
+        let whole = match are_open || point.has_footers() {
+            true => Cow::Borrowed(point),
+            false => Cow::Owned(self.whole_header(point)?),
+        };
+        match self.fetcher.ahead_bytes() {
+            None => whole.runs.iter().map(|run| self.run_of(run)).collect(),
+            Some(_) => self.runs_side_by_side(&whole),
+        }
+    }
+
+    fn whole_header(&self, point: &Point) -> Result<Point> {
+        let point = point.clone();
+        self.fetcher
+            .ask_in_time("the point's header", move |repository| {
+                with_footers(repository, &point).map(Cow::into_owned)
+            })
     }
 
     /// The same from a distant store: those whose footers have to be fetched are opened at the same time, and what all
@@ -145,8 +165,8 @@ impl Points {
                 .runs
                 .iter()
                 .map(|reference| match reference.footer {
-                    Some(_) => Opening::Done(self.run(&reference.id)),
-                    None => Opening::UnderWay(scope.spawn(|| self.run(&reference.id))),
+                    Some(_) => Opening::Done(self.run_of(reference)),
+                    None => Opening::UnderWay(scope.spawn(|| self.run_of(reference))),
                 })
                 .collect();
             opening.into_iter().map(Opening::end).collect()
@@ -251,8 +271,16 @@ impl Points {
                 .ok_or_else(|| Error::missing(format_args!("run {id}")))?;
             point.runs[*place].clone()
         };
-        let run = Run::open(&self.fetcher, &reference)?;
-        lock(&self.runs).put(*id, Arc::clone(&run));
+        self.run_of(&reference)
+    }
+
+    /// The run that this refers to, open.
+    fn run_of(&self, reference: &RunReference) -> Result<Arc<Run>> {
+        if let Some(run) = lock(&self.runs).get(&reference.id) {
+            return Ok(Arc::clone(run));
+        }
+        let run = Run::open(&self.fetcher, reference)?;
+        lock(&self.runs).put(reference.id, Arc::clone(&run));
         Ok(run)
     }
 }

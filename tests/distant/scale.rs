@@ -230,8 +230,9 @@ fn a_chain_of_many_runs_is_not_as_many_rounds_away() {
         .map(|change| write_run(&written, |file| (file + change * 7) % CHANGED_EVERY == 0))
         .collect();
     runs.push(write_run(&written, |_| true));
-    let options = TreeOptions {
-        point: Some(written.commit(runs, "host")),
+    let point = written.commit(runs, "host");
+    let options = || TreeOptions {
+        point: Some(point),
         ..TreeOptions::default()
     };
     let line = Arc::new(Distant::new(
@@ -241,13 +242,13 @@ fn a_chain_of_many_runs_is_not_as_many_rounds_away() {
     ));
     let repository = Repository::open(Arc::clone(&line) as Arc<dyn Store>).unwrap();
     let fetcher = Fetcher::new(repository, CACHE_BYTES);
-    let tree = Tree::open(fetcher, Numbers::in_memory().unwrap(), options.clone()).unwrap();
+    let tree = Tree::open(fetcher, Numbers::in_memory().unwrap(), options()).unwrap();
     line.take();
     let start = std::time::Instant::now();
     let root = tree.attributes(NodeId::ROOT).unwrap().node;
     println!("ready after {:?}: {:?}", start.elapsed(), line.take());
     let start = std::time::Instant::now();
-    let near = written.tree(options);
+    let near = written.tree(options());
     for (tree, is_far) in [(&tree, true), (&near, false)] {
         let folder = tree.lookup(root, b"directory 050").unwrap().unwrap();
         let mut count = 0;
