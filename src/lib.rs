@@ -8,7 +8,7 @@ pub mod base;
 /// Where objects live: the trait, a local directory, memory, and decorators.
 pub mod store;
 
-/// Compression, authentication and, one day, encryption of every stored piece.
+/// Compression, authentication and, if wanted, encryption of every stored piece.
 pub mod seal;
 
 /// Cutting files into chunks and grouping small ones into frames: pure functions over bytes.
@@ -16,6 +16,9 @@ pub mod chunk;
 
 /// Every object of a repository as bytes and as structs, and the way between them.
 pub mod format;
+
+/// The disk cache: sealed bytes of a distant store, kept on this machine.
+pub mod cache;
 
 /// A repository: opening it, writing and reading packs, the index, the catalogue of points, leases.
 pub mod repo;

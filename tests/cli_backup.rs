@@ -1,5 +1,9 @@
 //! `bygone backup` and what the other commands make of its points, as a script meets them.
 
+#[expect(dead_code, reason = "other tests use the rest of it")]
+#[path = "support/encryption.rs"]
+mod encryption;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -26,7 +30,7 @@ impl Place {
         std::fs::create_dir_all(place.source().join("sub")).unwrap();
         std::fs::write(place.source().join("kept"), "kept").unwrap();
         std::fs::write(place.source().join("sub/changed"), "before").unwrap();
-        assert!(place.run(&["init"]).status.success());
+        assert!(place.run(encryption::init_arguments()).status.success());
         place
     }
 
@@ -48,6 +52,7 @@ impl Place {
             .env("BYGONE_REPO", self.repository())
             .current_dir(self.folder.path())
             .stdin(Stdio::null());
+        encryption::unlock(&mut command);
         command
     }
 

@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use bygone::base::{ErrorKind, Event, Monitor, PointId, Silent};
+use bygone::base::{Error, ErrorKind, Event, Monitor, PointId, Silent};
 use bygone::ops::check::{CheckOptions, Finding, ObjectState, check};
-use bygone::repo::{InitOptions, Repository};
+use bygone::repo::{InitOptions, Repository, add_key};
+use bygone::seal::Password;
 use bygone::store::{Body, MemoryStore, Store};
 
 use sample::{Contents, Place, Reading};
@@ -30,16 +31,20 @@ struct Sample {
 }
 
 impl Sample {
-    fn new() -> Self {
+    fn new(options: &InitOptions) -> Self {
         let store = Arc::new(MemoryStore::new());
-        let (_, contents) = sample::make(store.clone());
+        let (repository, contents) = sample::make_with(store.clone(), options);
+        if options.encryption.is_some() {
+            let other = Password::new(b"another".to_vec()).unwrap();
+            add_key(&repository, &other, sample::QUICK, &sample::description()).unwrap();
+        }
         Self::of(&store, contents)
     }
 
     /// One whose only point has a manifest with every piece by itself.
-    fn wide() -> Self {
+    fn wide(options: &InitOptions) -> Self {
         let store = Arc::new(MemoryStore::new());
-        let repository = Repository::init(store.clone(), &InitOptions::default()).unwrap();
+        let repository = Repository::init(store.clone(), options).unwrap();
         let contents = sample::add_wide(&repository, WIDE_FILES);
         Self::of(&store, contents)
     }
@@ -77,7 +82,7 @@ impl Sample {
             read_data: true,
             points: None,
         };
-        let checked = Repository::open(store.clone()).and_then(|repository| {
+        let checked = sample::open(store.clone()).and_then(|repository| {
             let take = |finding: &Finding| {
                 found.lock().unwrap().push(finding.clone());
                 Ok(())
@@ -94,7 +99,7 @@ impl Sample {
                 ) =>
             {
                 findings.push(Finding::Object {
-                    name: "config".into(),
+                    name: self.named_in(&error),
                     state: ObjectState::Damaged,
                     problem: error.to_string(),
                 });
@@ -105,6 +110,14 @@ impl Sample {
             findings,
             reading: sample::read_all(store),
         }
+    }
+
+    /// What does not let the repository be opened: the key that is named, or else the config.
+    fn named_in(&self, error: &Error) -> String {
+        let text = error.to_string();
+        let mut names = self.objects.keys();
+        let named = names.find(|name| name.starts_with("keys/") && text.contains(name.as_str()));
+        named.cloned().unwrap_or_else(|| "config".into())
     }
 
     /// Holds an examination of a repository whose object `name` is damaged against what must hold of any: it was
@@ -129,7 +142,7 @@ impl Sample {
                 "{name}, {what}: wrong bytes of {place:?}"
             );
         }
-        if name == "config" {
+        if name == "config" || name.starts_with("keys/") {
             return;
         }
         let told = told_paths(findings);
@@ -185,6 +198,12 @@ fn torn_points(findings: &[Finding]) -> BTreeSet<PointId> {
         .collect()
 }
 
+/// Does `work` with a sample of each seal.
+fn each(make: fn(&InitOptions) -> Sample, work: impl Fn(&Sample)) {
+    let seals = [InitOptions::default(), sample::encrypted(false)];
+    seals.iter().for_each(|options| work(&make(options)));
+}
+
 /// Does `work` for every number below `count`, on all cores.
 fn in_parallel(count: usize, work: impl Fn(usize) + Sync) {
     let next = AtomicUsize::new(0);
@@ -210,167 +229,181 @@ fn is_pack(name: &str) -> bool {
 
 #[test]
 fn a_flipped_bit_in_any_byte_of_a_small_object_is_found_and_nothing_wrong_is_read() {
-    let sample = Sample::new();
-    let places: Vec<(&str, usize)> = sample
-        .objects
-        .iter()
-        .filter(|(name, _)| !is_pack(name))
-        .flat_map(|(name, bytes)| (0..bytes.len()).map(move |offset| (&name[..], offset)))
-        .collect();
-    assert!(places.len() > 1000);
-    in_parallel(places.len(), |number| {
-        let (name, offset) = places[number];
-        let mut bytes = sample.objects[name].to_vec();
-        bytes[offset] ^= 1 << (offset % 8);
-        let examined = sample.examine(&sample.with(name, Some(&bytes)));
-        sample.assert_found_and_contained(name, &format!("bit flipped at {offset}"), &examined);
+    each(Sample::new, |sample| {
+        let places: Vec<(&str, usize)> = sample
+            .objects
+            .iter()
+            .filter(|(name, _)| !is_pack(name))
+            .flat_map(|(name, bytes)| (0..bytes.len()).map(move |offset| (&name[..], offset)))
+            .collect();
+        assert!(places.len() > 1000);
+        in_parallel(places.len(), |number| {
+            let (name, offset) = places[number];
+            let mut bytes = sample.objects[name].to_vec();
+            bytes[offset] ^= 1 << (offset % 8);
+            let examined = sample.examine(&sample.with(name, Some(&bytes)));
+            sample.assert_found_and_contained(name, &format!("bit flipped at {offset}"), &examined);
+        });
     });
 }
 
 #[test]
 fn a_flipped_bit_anywhere_in_a_pack_is_found_and_costs_the_files_of_its_frame_alone() {
-    let sample = Sample::new();
-    let (name, bytes) = sample
-        .objects
-        .iter()
-        .find(|(name, _)| is_pack(name))
-        .unwrap();
-    let step = bytes.len() as f64 / PACK_PLACES as f64;
-    in_parallel(PACK_PLACES, |number| {
-        let offset = (number as f64 * step) as usize;
-        let mut damaged = bytes.to_vec();
-        damaged[offset] ^= 1 << (number % 8);
-        let examined = sample.examine(&sample.with(name, Some(&damaged)));
-        sample.assert_found_and_contained(name, &format!("bit flipped at {offset}"), &examined);
-        assert_eq!(torn_points(&examined.findings), BTreeSet::new());
-        let lost = sample.contents.len() - examined.reading.contents.len();
-        assert!(lost <= 7, "a flip at {offset} costs {lost} paths");
+    each(Sample::new, |sample| {
+        let (name, bytes) = sample
+            .objects
+            .iter()
+            .find(|(name, _)| is_pack(name))
+            .unwrap();
+        let step = bytes.len() as f64 / PACK_PLACES as f64;
+        in_parallel(PACK_PLACES, |number| {
+            let offset = (number as f64 * step) as usize;
+            let mut damaged = bytes.to_vec();
+            damaged[offset] ^= 1 << (number % 8);
+            let examined = sample.examine(&sample.with(name, Some(&damaged)));
+            sample.assert_found_and_contained(name, &format!("bit flipped at {offset}"), &examined);
+            assert_eq!(torn_points(&examined.findings), BTreeSet::new());
+            let lost = sample.contents.len() - examined.reading.contents.len();
+            assert!(lost <= 7, "a flip at {offset} costs {lost} paths");
+        });
     });
 }
 
 #[test]
 fn a_flipped_bit_in_any_piece_of_a_manifest_is_found_and_nothing_wrong_is_read() {
-    let sample = Sample::wide();
-    let (name, bytes) = sample
-        .objects
-        .iter()
-        .find(|(name, _)| name.starts_with("manifests/"))
-        .unwrap();
-    let step = bytes.len() as f64 / WIDE_PLACES as f64;
-    in_parallel(WIDE_PLACES, |number| {
-        let offset = (number as f64 * step) as usize;
-        let mut damaged = bytes.to_vec();
-        damaged[offset] ^= 1 << (number % 8);
-        let examined = sample.examine(&sample.with(name, Some(&damaged)));
-        sample.assert_found_and_contained(name, &format!("bit flipped at {offset}"), &examined);
+    each(Sample::wide, |sample| {
+        let (name, bytes) = sample
+            .objects
+            .iter()
+            .find(|(name, _)| name.starts_with("manifests/"))
+            .unwrap();
+        let step = bytes.len() as f64 / WIDE_PLACES as f64;
+        in_parallel(WIDE_PLACES, |number| {
+            let offset = (number as f64 * step) as usize;
+            let mut damaged = bytes.to_vec();
+            damaged[offset] ^= 1 << (number % 8);
+            let examined = sample.examine(&sample.with(name, Some(&damaged)));
+            sample.assert_found_and_contained(name, &format!("bit flipped at {offset}"), &examined);
+        });
     });
 }
 
 #[test]
 fn an_object_that_is_gone_is_missed_and_nothing_else_is_lost() {
-    let sample = Sample::new();
-    for name in sample.objects.keys() {
-        let examined = sample.examine(&sample.with(name, None));
-        // Nothing names the newest point, and a lease ends by being deleted.
-        if *name == format!("points/{}", sample::INCREMENTAL) || name.starts_with("leases/") {
-            assert_eq!(examined.findings, []);
-            continue;
+    each(Sample::new, |sample| {
+        for name in sample.objects.keys() {
+            // Without its key a password is a wrong one, and nothing names the keys of others.
+            if name.starts_with("keys/") {
+                continue;
+            }
+            let examined = sample.examine(&sample.with(name, None));
+            // Nothing names the newest point, and a lease ends by being deleted.
+            if *name == format!("points/{}", sample::INCREMENTAL) || name.starts_with("leases/") {
+                assert_eq!(examined.findings, []);
+                continue;
+            }
+            if name.starts_with("index/") {
+                assert!(!examined.findings.is_empty(), "{name} is not missed");
+                assert_eq!(examined.reading.contents, sample.contents);
+                continue;
+            }
+            if name.starts_with("points/") {
+                let kept = |contents: &Contents| {
+                    contents
+                        .keys()
+                        .filter(|(point, _)| *point == sample::id(sample::INCREMENTAL))
+                        .count()
+                };
+                assert_eq!(kept(&examined.reading.contents), kept(&sample.contents));
+                assert!(!examined.findings.is_empty(), "{name} is not missed");
+                continue;
+            }
+            sample.assert_found_and_contained(name, "gone", &examined);
         }
-        if name.starts_with("index/") {
-            assert!(!examined.findings.is_empty(), "{name} is not missed");
-            assert_eq!(examined.reading.contents, sample.contents);
-            continue;
-        }
-        if name.starts_with("points/") {
-            let kept = |contents: &Contents| {
-                contents
-                    .keys()
-                    .filter(|(point, _)| *point == sample::id(sample::INCREMENTAL))
-                    .count()
-            };
-            assert_eq!(kept(&examined.reading.contents), kept(&sample.contents));
-            assert!(!examined.findings.is_empty(), "{name} is not missed");
-            continue;
-        }
-        sample.assert_found_and_contained(name, "gone", &examined);
-    }
+    });
 }
 
 #[test]
 fn an_object_that_is_cut_short_anywhere_is_found() {
-    let sample = Sample::new();
-    let places: Vec<(&str, usize)> = sample
-        .objects
-        .iter()
-        .flat_map(|(name, bytes)| {
-            let step = (bytes.len() / 40).max(1);
-            (0..bytes.len())
-                .step_by(step)
-                .chain([bytes.len() - 1])
-                .map(move |length| (&name[..], length))
-        })
-        .collect();
-    in_parallel(places.len(), |number| {
-        let (name, length) = places[number];
-        let bytes = &sample.objects[name][..length];
-        let examined = sample.examine(&sample.with(name, Some(bytes)));
-        sample.assert_found_and_contained(name, &format!("cut to {length} bytes"), &examined);
+    each(Sample::new, |sample| {
+        let places: Vec<(&str, usize)> = sample
+            .objects
+            .iter()
+            .flat_map(|(name, bytes)| {
+                let step = (bytes.len() / 40).max(1);
+                (0..bytes.len())
+                    .step_by(step)
+                    .chain([bytes.len() - 1])
+                    .map(move |length| (&name[..], length))
+            })
+            .collect();
+        in_parallel(places.len(), |number| {
+            let (name, length) = places[number];
+            let bytes = &sample.objects[name][..length];
+            let examined = sample.examine(&sample.with(name, Some(bytes)));
+            sample.assert_found_and_contained(name, &format!("cut to {length} bytes"), &examined);
+        });
     });
 }
 
 #[test]
 fn an_object_with_bytes_behind_its_end_is_found() {
-    let sample = Sample::new();
-    for (name, bytes) in &sample.objects {
-        let longer = [&bytes[..], b"\0"].concat();
-        let examined = sample.examine(&sample.with(name, Some(&longer)));
-        sample.assert_found_and_contained(name, "a byte longer", &examined);
-    }
+    each(Sample::new, |sample| {
+        for (name, bytes) in &sample.objects {
+            let longer = [&bytes[..], b"\0"].concat();
+            let examined = sample.examine(&sample.with(name, Some(&longer)));
+            sample.assert_found_and_contained(name, "a byte longer", &examined);
+        }
+    });
 }
 
 #[test]
 fn an_object_in_the_place_of_another_of_its_kind_is_found() {
-    let sample = Sample::new();
-    for prefix in ["points/", "manifests/"] {
-        let names: Vec<&String> = sample
-            .objects
-            .keys()
-            .filter(|name| name.starts_with(prefix))
-            .collect();
-        let [one, other] = names[..] else {
-            panic!("two of {prefix} were made");
-        };
-        let examined = sample.examine(&sample.with(one, Some(&sample.objects[other])));
-        sample.assert_found_and_contained(one, "replaced by another", &examined);
-    }
+    each(Sample::new, |sample| {
+        for prefix in ["points/", "manifests/"] {
+            let names: Vec<&String> = sample
+                .objects
+                .keys()
+                .filter(|name| name.starts_with(prefix))
+                .collect();
+            let [one, other] = names[..] else {
+                panic!("two of {prefix} were made");
+            };
+            let examined = sample.examine(&sample.with(one, Some(&sample.objects[other])));
+            sample.assert_found_and_contained(one, "replaced by another", &examined);
+        }
+    });
 }
 
 #[test]
 fn a_damaged_chunk_that_has_a_good_twin_costs_nothing() {
-    let sample = Sample::new();
-    let store = Arc::new(MemoryStore::new());
-    for (name, bytes) in &sample.objects {
-        store.put_new(name, Body::Bytes(&[bytes])).unwrap();
-    }
-    let (first_pack, bytes) = sample
-        .objects
-        .iter()
-        .find(|(name, _)| is_pack(name))
-        .unwrap();
-    let repository = Repository::open(store.clone()).unwrap();
-    let packs = bygone::repo::PackWriter::create(Arc::clone(&repository), true).unwrap();
-    let small: Vec<Vec<u8>> = (0..4)
-        .map(|seed| sample::noise(seed, 700 + 100 * seed as usize))
-        .collect();
-    sample::frame(&repository, &packs, bygone::seal::SealedKind::Data, &small);
-    packs.finish().unwrap();
-    let mut damaged = bytes.to_vec();
-    damaged[100] ^= 1;
-    store.damage(first_pack, &damaged);
-    let examined = sample.examine(&store.objects());
-    assert_eq!(examined.reading.contents, sample.contents);
-    assert_eq!(told_paths(&examined.findings), BTreeSet::new());
-    assert!(matches!(&examined.findings[..], [Finding::Object { name, .. }] if name == first_pack));
+    each(Sample::new, |sample| {
+        let store = Arc::new(MemoryStore::new());
+        for (name, bytes) in &sample.objects {
+            store.put_new(name, Body::Bytes(&[bytes])).unwrap();
+        }
+        let (first_pack, bytes) = sample
+            .objects
+            .iter()
+            .find(|(name, _)| is_pack(name))
+            .unwrap();
+        let repository = sample::open(store.clone()).unwrap();
+        let packs = bygone::repo::PackWriter::create(Arc::clone(&repository), true).unwrap();
+        let small: Vec<Vec<u8>> = (0..4)
+            .map(|seed| sample::noise(seed, 700 + 100 * seed as usize))
+            .collect();
+        sample::frame(&repository, &packs, bygone::seal::SealedKind::Data, &small);
+        packs.finish().unwrap();
+        let mut damaged = bytes.to_vec();
+        damaged[100] ^= 1;
+        store.damage(first_pack, &damaged);
+        let examined = sample.examine(&store.objects());
+        assert_eq!(examined.reading.contents, sample.contents);
+        assert_eq!(told_paths(&examined.findings), BTreeSet::new());
+        assert!(
+            matches!(&examined.findings[..], [Finding::Object { name, .. }] if name == first_pack)
+        );
+    });
 }
 
 #[test]
@@ -396,33 +429,34 @@ fn a_check_that_is_interrupted_stops_as_such() {
 
 #[test]
 fn without_reading_data_everything_but_the_chunks_bytes_is_checked() {
-    let sample = Sample::new();
-    let (pack, bytes) = sample
-        .objects
-        .iter()
-        .find(|(name, _)| is_pack(name))
-        .unwrap();
-    let store = Arc::new(MemoryStore::new());
-    for (name, bytes) in &sample.objects {
-        store.put_new(name, Body::Bytes(&[bytes])).unwrap();
-    }
-    let findings = || {
-        let repository = Repository::open(store.clone()).unwrap();
-        let count = AtomicUsize::new(0);
-        let take = |_: &Finding| {
-            count.fetch_add(1, Ordering::Relaxed);
-            Ok(())
+    each(Sample::new, |sample| {
+        let (pack, bytes) = sample
+            .objects
+            .iter()
+            .find(|(name, _)| is_pack(name))
+            .unwrap();
+        let store = Arc::new(MemoryStore::new());
+        for (name, bytes) in &sample.objects {
+            store.put_new(name, Body::Bytes(&[bytes])).unwrap();
+        }
+        let findings = || {
+            let repository = sample::open(store.clone()).unwrap();
+            let count = AtomicUsize::new(0);
+            let take = |_: &Finding| {
+                count.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            };
+            check(&repository, &CheckOptions::default(), &take, &Silent).unwrap();
+            count.into_inner()
         };
-        check(&repository, &CheckOptions::default(), &take, &Silent).unwrap();
-        count.into_inner()
-    };
-    let mut damaged = bytes.to_vec();
-    damaged[100] ^= 1;
-    store.damage(pack, &damaged);
-    assert_eq!(findings(), 0, "a chunk's bytes are not read");
-    store.lose(pack);
-    assert!(
-        findings() > 1,
-        "a lost pack is missed, and so are the files in it"
-    );
+        let mut damaged = bytes.to_vec();
+        damaged[100] ^= 1;
+        store.damage(pack, &damaged);
+        assert_eq!(findings(), 0, "a chunk's bytes are not read");
+        store.lose(pack);
+        assert!(
+            findings() > 1,
+            "a lost pack is missed, and so are the files in it"
+        );
+    });
 }

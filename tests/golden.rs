@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use bygone::base::limits;
 use bygone::base::{
@@ -25,10 +24,10 @@ use bygone::format::{
     FOOTER_IN_POINT_BYTES_MAX, FORMAT_VERSION, Features, Figures, FileType, FrameChunk, Hint,
     INLINE_BYTES_MAX, IndexEncoder, IndexFooter, IndexRow, IndexSection, LeaseKind, LeaseRecord,
     Metadata, Moment, PACKS_PER_PAGE, PackDirectory, PathMapping, Point, PointKind, ROWS_PER_PAGE,
-    Record, RunReference, Tables, TablesWriter, Xattr, decode_extents, decode_packs, decode_record,
-    decode_rows, encode_extents, encode_record, prefix_of,
+    Record, RunReference, SealMethod, Tables, TablesWriter, Xattr, decode_extents, decode_packs,
+    decode_record, decode_rows, encode_extents, encode_record, prefix_of,
 };
-use bygone::seal::{Compression, SEAL_OVERHEAD_BYTES, Seal, SealedKind};
+use bygone::seal::{Compression, MasterKey, SEAL_OVERHEAD_BYTES, Seal, SealedKind, system_salt};
 
 /// Whether today's encoder must write the very bytes that are checked in.
 #[derive(Clone, Copy, PartialEq)]
@@ -84,6 +83,7 @@ fn instant(text: &str) -> jiff::Timestamp {
 fn the_config_reads_as_it_was_written() {
     let config = Config::new(
         repository(),
+        SealMethod::Unencrypted,
         Chunking::default(),
         Compression::Level(3),
         instant("2026-11-24T20:00:00Z"),
@@ -526,7 +526,7 @@ fn a_block_index_leads_where_it_did() {
         encode_block_at(&part, block, &mut body);
         (key.clone(), body.into_bytes())
     }));
-    let bytes: Arc<[u8]> = golden("block-index", Encoder::Exact, made).into();
+    let bytes: bytes::Bytes = golden("block-index", Encoder::Exact, made).into();
     let index = Block::open(bytes).unwrap();
     for (key, block) in &blocks {
         let by_key = block_of_key(&part, &index, key, 200_000).unwrap();
@@ -593,8 +593,11 @@ fn a_lease_reads_as_it_was_written() {
         refreshed: instant("2026-11-24T20:05:00.25Z"),
         replaces: Some(LeaseId([3; 16])),
     };
-    let bytes = golden("lease", Encoder::Exact, lease.encode().unwrap());
-    assert_eq!(LeaseRecord::decode(&lease.id, &bytes).unwrap(), lease);
+    let bytes = golden("lease", Encoder::Exact, lease.encode(&seal()).unwrap());
+    assert_eq!(
+        LeaseRecord::decode(&seal(), &lease.id, &bytes).unwrap(),
+        lease
+    );
 }
 
 #[test]
@@ -676,7 +679,7 @@ fn an_index_run_reads_as_it_was_written() {
     let counts = (footer.rows, footer.packs, &footer.superseded[..]);
     assert_eq!(counts, (150, 3, &superseded[..]));
     let page = |section, number| {
-        let range = footer.page_range(section, number);
+        let range = footer.page_range(&seal, section, number);
         &bytes[range.start as usize..range.end as usize]
     };
     let read: Vec<_> = (0..2)
@@ -708,6 +711,16 @@ fn the_format_page_has_the_codes_numbers() {
         format!("plain bytes are at most {INLINE_PIECE_BYTES_MAX} stands"),
         format!("about {} keys", thousands(FILTER_PART_KEYS)),
         format!("more than {SEAL_OVERHEAD_BYTES} bytes longer"),
+        format!(
+            "is {} bytes longer",
+            Seal::encrypted(
+                &repository(),
+                &MasterKey::from_bytes([0; 32]),
+                false,
+                system_salt
+            )
+            .stored_length(0)
+        ),
         format!("0 means {} MiB", EXTENT_LIST_SPAN >> 20),
         format!("at most {} KiB: then", FOOTER_IN_POINT_BYTES_MAX >> 10),
         format!("1 to {NAME_BYTES_MAX} bytes"),
@@ -721,6 +734,8 @@ fn the_format_page_has_the_codes_numbers() {
         SealedKind::Data,
         SealedKind::ExtentList,
         SealedKind::Point,
+        SealedKind::Lease,
+        SealedKind::KeyDescription,
         SealedKind::RunBlock,
         SealedKind::RunBlockIndex,
         SealedKind::RunFilter,

@@ -128,7 +128,7 @@ impl Victim {
         let mut footer = RunFooter {
             counts: Counts::default(),
             sequences,
-            ids: PieceAt::Inline(ids.as_bytes().into()),
+            ids: PieceAt::Inline(bytes::Bytes::copy_from_slice(ids.as_bytes())),
             owners: PieceAt::empty(),
             filters: None,
         };
@@ -234,7 +234,7 @@ fn forge_sequence(
     encode_block_at(&part, &at, &mut body);
     let mut index = BlockWriter::new();
     index.push(first_key, body.as_bytes()).unwrap();
-    part.at = index.finish_block(|plain| PieceAt::Inline(plain.into()));
+    part.at = index.finish_block(|plain| PieceAt::Inline(bytes::Bytes::copy_from_slice(plain)));
     SequenceAt {
         rows: records.len() as u64,
         blocks: 1,

@@ -3,6 +3,10 @@
 //!
 //! The real binary runs, with the environment variable by which a test asks for the fault.
 
+#[expect(dead_code, reason = "other tests use the rest of it")]
+#[path = "support/encryption.rs"]
+mod encryption;
+
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -22,7 +26,7 @@ const LARGE_BYTES: usize = 40 << 20;
 struct Scene {
     source: PathBuf,
     place: PathBuf,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Scene {
@@ -33,10 +37,15 @@ impl Scene {
         let scene = Self {
             source: top.join("source"),
             place: top.join("repository"),
-            _folder: folder,
+            folder,
         };
         fs::create_dir(&scene.source).unwrap();
-        assert!(scene.bygone(&["init"], None).status.success());
+        assert!(
+            scene
+                .bygone(encryption::init_arguments(), None)
+                .status
+                .success()
+        );
         scene
     }
 
@@ -70,6 +79,8 @@ impl Scene {
     fn bygone(&self, arguments: &[&str], fault: Option<&str>) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bygone"));
         command.arg("-r").arg(&self.place).args(arguments);
+        command.env("XDG_STATE_HOME", self.folder.path().join("state"));
+        encryption::unlock(&mut command);
         if let Some(fault) = fault {
             command.env("BYGONE_TEST_FAULT", fault);
         }
@@ -82,7 +93,7 @@ impl Scene {
     }
 
     fn repository(&self) -> Arc<Repository> {
-        Repository::open(Arc::new(LocalStore::open(&self.place).unwrap())).unwrap()
+        encryption::open(Arc::new(LocalStore::open(&self.place).unwrap())).unwrap()
     }
 
     fn check(&self) {

@@ -3,6 +3,8 @@
 
 mod support {
     pub mod backups;
+    #[expect(dead_code, reason = "other tests use the rest of it")]
+    pub mod encryption;
     pub mod library;
     pub mod snapshot;
 }
@@ -21,12 +23,13 @@ use bygone::fetch::Fetcher;
 use bygone::format::{Content, Point, PointKind, Record, Section};
 use bygone::manifest::{Chain, Found};
 use bygone::ops::backup::{BackupOptions, BackupReport, backup};
-use bygone::repo::{InitOptions, Repository, list_packs, points, read_pack_directory};
+use bygone::repo::{Repository, list_packs, points, read_pack_directory};
 use bygone::store::{MemoryStore, Store};
 use rustix::fs::{CWD, FileType as SystemType, Mode, mknodat};
 use tempfile::TempDir;
 
 use support::backups::{back_up_with, now, options};
+use support::encryption;
 use support::library::read_point;
 use support::snapshot::{assert_same, snapshot};
 
@@ -44,7 +47,7 @@ impl Scene {
         let source = folder.path().canonicalize().unwrap().join("source");
         fs::create_dir(&source).unwrap();
         let store = Arc::new(MemoryStore::new());
-        let repository = Repository::init(store.clone(), &InitOptions::default()).unwrap();
+        let repository = Repository::init(store.clone(), &encryption::init_options()).unwrap();
         Self {
             source,
             repository,
@@ -1096,7 +1099,7 @@ fn the_repository_is_not_backed_up_into_itself() {
     fs::write(top.join("file"), "x").unwrap();
     let place = top.join("repository");
     let store = bygone::store::LocalStore::create(&place).unwrap();
-    let repository = Repository::init(Arc::new(store), &InitOptions::default()).unwrap();
+    let repository = Repository::init(Arc::new(store), &encryption::init_options()).unwrap();
     let mut options = options(&[&top]);
     options.never = vec![place.clone()];
     let point = back_up_with(&repository, &options).0.point.unwrap();

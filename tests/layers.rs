@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The floors of the building, each importing only from those before it. `cache` comes with remote repositories.
+/// The floors of the building, each importing only from those before it.
 const LAYERS: [&str; 14] = [
     "base", "store", "seal", "chunk", "format", "cache", "repo", "fetch", "manifest", "tree",
     "archive", "ops", "fuse", "cli",

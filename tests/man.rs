@@ -11,10 +11,14 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
 /// What every command minds.
-const ENVIRONMENT: [(&str, &str); 5] = [
+const ENVIRONMENT: [(&str, &str); 6] = [
     (
         "BYGONE_REPO",
         "The repository, where -r does not name one. Set and empty is an error.",
+    ),
+    (
+        "BYGONE_PASSWORD",
+        "The password of an encrypted repository, where no option names a file or a command that gives it.",
     ),
     ("TZ", "The zone in which times are read and shown."),
     (
@@ -29,7 +33,7 @@ const ENVIRONMENT: [(&str, &str); 5] = [
     ),
 ];
 
-const FILES: [(&str, &str); 7] = [
+const FILES: [(&str, &str); 8] = [
     (
         "REPO/config",
         "The repository's format version, id, chunking and compression.",
@@ -44,10 +48,14 @@ const FILES: [(&str, &str); 7] = [
     ),
     ("REPO/index/", "Where each chunk lies."),
     ("REPO/packs/", "The content of files, in frames."),
+    (
+        "REPO/keys/",
+        "The keys of an encrypted repository, one for each password.",
+    ),
     ("REPO/leases/", "One for each backup that is running."),
     (
         "~/.local/state/bygone/",
-        "What this client remembers of its mounts.",
+        "What this client remembers of its mounts, and of the repositories that it has used.",
     ),
 ];
 
@@ -88,6 +96,37 @@ fn pages() -> Vec<(String, String)> {
     pages
 }
 
+/// What each command of a command does and takes, one section each: so little needs no page of its own.
+fn nested_sections(command: &Command) -> String {
+    let mut text = String::new();
+    for nested in commands(command) {
+        let nested = nested
+            .clone()
+            .mut_args(|argument| match argument.is_global_set() {
+                true => argument.hide(true),
+                false => argument,
+            });
+        let mut bytes = Vec::new();
+        let man = Man::new(nested.clone());
+        // Those that every command takes stand above.
+        man.render_synopsis_section(&mut bytes).unwrap();
+        man.render_options_section(&mut bytes).unwrap();
+        let about = nested.get_about().map(ToString::to_string);
+        let rendered = String::from_utf8(bytes).unwrap();
+        text.push_str(&format!(
+            ".SH {}\n{}.\n",
+            nested.get_name().to_uppercase(),
+            escaped(&about.unwrap_or_default())
+        ));
+        text.push_str(
+            &rendered
+                .replace(".SH SYNOPSIS", ".PP")
+                .replace(".SH OPTIONS", ".PP"),
+        );
+    }
+    text
+}
+
 fn page(title: &str, command: &Command, names: &BTreeSet<String>) -> (String, String) {
     let has_commands = command.has_subcommands();
     let mut command = command.clone().name(title.to_owned());
@@ -107,9 +146,15 @@ fn page(title: &str, command: &Command, names: &BTreeSet<String>) -> (String, St
     man.render_description_section(&mut bytes).unwrap();
     man.render_options_section(&mut bytes).unwrap();
     if has_commands {
-        man.render_subcommands_section(&mut bytes).unwrap();
+        // The program itself has a page for each.
+        if title == "bygone" {
+            man.render_subcommands_section(&mut bytes).unwrap();
+        }
     }
     let mut text = String::from_utf8(bytes).unwrap();
+    if title != "bygone" {
+        text.push_str(&nested_sections(&command));
+    }
     for section in sections(&help_sections(&command)) {
         text.push_str(&section);
     }

@@ -3,6 +3,8 @@
 
 mod support {
     pub mod backups;
+    #[expect(dead_code, reason = "other tests use the rest of it")]
+    pub mod encryption;
     pub mod findings;
     pub mod library;
     pub mod snapshot;
@@ -15,10 +17,11 @@ use std::sync::Arc;
 use bygone::base::{ErrorKind, PointId};
 use bygone::format::{Point, PointKind};
 use bygone::ops::backup::{BackupOptions, backup};
-use bygone::repo::{InitOptions, Repository, commit, points};
+use bygone::repo::{Repository, commit, points};
 use bygone::store::{Effect, Fault, FaultPlan, MemoryStore, Moment, Operations, Store};
 
 use support::backups::{Listening, back_up_with, options};
+use support::encryption;
 use support::findings::findings;
 use support::library::read_point;
 use support::snapshot::{assert_same, snapshot};
@@ -40,7 +43,7 @@ impl Scene {
         let source = folder.path().join("source");
         fs::create_dir(&source).unwrap();
         let store = Arc::new(MemoryStore::new());
-        let repository = Repository::init(store.clone(), &InitOptions::default()).unwrap();
+        let repository = Repository::init(store.clone(), &encryption::init_options()).unwrap();
         let scene = Self {
             _folder: folder,
             source,
@@ -96,7 +99,7 @@ fn a_merge_that_cannot_be_written_costs_no_backup() {
             effect: Effect::Fail(ErrorKind::Full),
         };
         let store: Arc<dyn Store> = Arc::new(Fault::new(scene.store.clone(), plan));
-        let faulty = Repository::open(store).unwrap();
+        let faulty = encryption::open(store).unwrap();
         let monitor = Listening::default();
         let report = backup(&faulty, &scene.options(PointKind::Incremental), &monitor);
         assert_eq!(scene.findings(), Vec::<String>::new(), "change {at}");

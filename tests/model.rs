@@ -10,6 +10,8 @@
 mod support {
     pub mod backups;
     pub mod edits;
+    #[expect(dead_code, reason = "other tests use the rest of it")]
+    pub mod encryption;
     pub mod findings;
     pub mod library;
     pub mod random;
@@ -25,11 +27,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bygone::base::PointId;
 use bygone::format::{PointKind, point_name};
 use bygone::ops::backup::BackupOptions;
-use bygone::repo::{InitOptions, Repository, points};
+use bygone::repo::{Repository, points};
 use bygone::store::LocalStore;
 
 use support::backups::{back_up_with, later, now, options};
 use support::edits::Editor;
+use support::encryption;
 use support::findings::findings;
 use support::library::read_point;
 use support::random::Random;
@@ -162,7 +165,7 @@ impl Chain {
 
 fn create_repository(path: &Path) -> Arc<Repository> {
     let store = LocalStore::create(path).unwrap();
-    Repository::init(Arc::new(store), &InitOptions::default()).unwrap()
+    Repository::init(Arc::new(store), &encryption::init_options()).unwrap()
 }
 
 /// Backs `source` up. If it is `settled`, what did not change is not read again.
@@ -240,6 +243,7 @@ fn bygone(temp: &Path) -> Command {
         .arg("--repo")
         .arg(temp.join("repository"))
         .env("XDG_STATE_HOME", temp.join("state"));
+    encryption::unlock(&mut command);
     command
 }
 

@@ -2,7 +2,7 @@
 
 Every contender compresses with zstd at about level 3, keeps caches and configuration below its own folder, and mounts
 in the foreground so that the serving process is known. Encryption stays as each ships it: restic, rustic and kopia
-always encrypt; borg is set up without, since bygone's first format has none.
+always encrypt; borg is set up without, and so is bygone, but for a row whose name ends with -encrypted or -padded.
 Not here: timing, and the order of the steps.
 """
 
@@ -92,17 +92,21 @@ class Contender:
 
 class Bygone(Contender):
     kind = "bygone"
+    # By the end of the name.
+    SEALINGS = {"-encrypted": ["--encrypt"], "-padded": ["--encrypt", "--pad"]}
 
     def __init__(self, name, binary, folder):
         super().__init__(name, binary, folder)
         self.mount_log = self.folder / "mount.log"
+        self.sealing = next((options for ending, options in self.SEALINGS.items() if name.endswith(ending)), [])
 
     def settings(self):
+        password = {"BYGONE_PASSWORD": PASSWORD} if self.sealing else {}
         return {"BYGONE_REPO": str(self.repository), "XDG_CACHE_HOME": str(self.folder / "cache"),
-                "XDG_STATE_HOME": str(self.folder / "state")}
+                "XDG_STATE_HOME": str(self.folder / "state"), **password}
 
     def create_commands(self):
-        return [[self.binary, "-r", self.repository, "init"]]
+        return [[self.binary, "-r", self.repository, "init", *self.sealing]]
 
     def backup_command(self, corpus):
         return self.point_command(corpus, "--incremental")

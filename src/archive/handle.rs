@@ -13,8 +13,8 @@ use super::names::Names;
 use super::status::Status;
 use crate::format::FileType;
 
-/// Bytes of directory entries that one system call brings.
-const LIST_BYTES: usize = 128 << 10;
+/// Bytes of directory entries that one system call brings: few enough that malloc needs no fresh pages for each directory.
+const LIST_BYTES: usize = 32 << 10;
 
 /// Where a file was seen: a name in a directory that is held open, however long its path is.
 #[derive(Debug, Clone)]

@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use rustix::process::{Resource, getrlimit};
+
 use super::handle::Place;
 use super::level::{Arrival, Below, Level};
 use super::status::Status;
@@ -21,7 +23,7 @@ use crate::base::Key;
 const SCOUTS: usize = 8;
 
 /// Directories that were listed and are not entered yet: each holds a file handle.
-const LISTINGS_MAX: usize = 64;
+const LISTINGS_MAX: usize = 192;
 
 /// Files that were looked at in them.
 const LOOKED_MAX: usize = 32 << 10;
@@ -50,6 +52,8 @@ pub struct Scouts {
 #[derive(Debug)]
 struct Shared {
     options: WalkOptions,
+    /// Directories that may be listed ahead.
+    listings_max: usize,
     board: Mutex<Board>,
     /// There may be an errand to do.
     may_go: Condvar,
@@ -62,7 +66,7 @@ struct Shared {
 struct Board {
     ahead: BTreeMap<Vec<u8>, Errand>,
     under_way: HashSet<Vec<u8>>,
-    back: HashMap<Vec<u8>, Arrival>,
+    back: HashMap<Vec<u8>, Level>,
     /// Files that were looked at in those that are back.
     looked: usize,
     is_over: bool,
@@ -73,6 +77,7 @@ impl Scouts {
     pub fn new(options: WalkOptions) -> Self {
         let shared = Arc::new(Shared {
             options,
+            listings_max: listings_max(),
             board: Mutex::default(),
             may_go: Condvar::new(),
             is_back: Condvar::new(),
@@ -89,6 +94,18 @@ impl Scouts {
         Self { shared, threads }
     }
 
+    /// Nobody, for tests of what happens between one look of the walk and the next.
+    #[cfg(test)]
+    pub fn none(options: WalkOptions) -> Self {
+        let mut scouts = Self::new(options);
+        scouts.shared.board().is_over = true;
+        scouts.shared.may_go.notify_all();
+        for thread in scouts.threads.drain(..) {
+            drop(thread.join());
+        }
+        scouts
+    }
+
     /// Has a directory listed, unless the walk comes to it first.
     pub fn send(&self, errand: Errand) {
         if !self.threads.is_empty() {
@@ -97,7 +114,7 @@ impl Scouts {
     }
 
     /// What a scout found in the directory `key`; None if none has been there, and none will.
-    pub fn take(&self, key: &Key) -> Option<Arrival> {
+    pub fn take(&self, key: &Key) -> Option<Level> {
         let place = key.descendants_prefix();
         let mut board = self.shared.board();
         if board.ahead.remove(&place).is_some() {
@@ -106,11 +123,11 @@ impl Scouts {
         while board.under_way.contains(&place) {
             board = wait(&self.shared.is_back, board);
         }
-        let arrival = board.back.remove(&place)?;
-        board.looked -= looked_in(&arrival);
+        let level = board.back.remove(&place)?;
+        board.looked -= level.looked().len();
         drop(board);
         self.shared.may_go.notify_one();
-        Some(arrival)
+        Some(level)
     }
 }
 
@@ -144,12 +161,12 @@ impl Shared {
     fn work(&self) {
         let mut board = self.board();
         while !board.is_over {
-            let Some((place, errand)) = board.next() else {
+            let Some((place, errand)) = board.next(self.listings_max) else {
                 board = wait(&self.may_go, board);
                 continue;
             };
             board.under_way.insert(place.clone());
-            let has_more = board.has_next();
+            let has_more = board.has_next(self.listings_max);
             drop(board);
             if has_more {
                 self.may_go.notify_one();
@@ -158,24 +175,29 @@ impl Shared {
                 shared: self,
                 place,
             };
-            let (arrival, errands) = self.scout(errand);
-            self.send(errands);
-            back.bring(arrival);
+            match self.scout(errand) {
+                Some((level, errands)) => {
+                    self.send(errands);
+                    back.bring(level);
+                }
+                // Before the board is locked again, which this does too.
+                None => drop(back),
+            }
             board = self.board();
         }
     }
 
-    /// Lists a directory and looks at what is in it; and what may be scouted next.
-    fn scout(&self, errand: Errand) -> (Arrival, Vec<Errand>) {
-        let mut arrival = Level::arrive(&errand.key, &errand.place, errand.below, &self.options);
-        let errands = match &mut arrival {
-            Arrival::Open(level) => {
+    /// Lists a directory and looks at what is in it; and what may be scouted next. Whatever goes wrong is for the
+    /// walk to find, a moment later, when more files may be opened.
+    fn scout(&self, errand: Errand) -> Option<(Level, Vec<Errand>)> {
+        match Level::arrive(&errand.key, &errand.place, errand.below, &self.options) {
+            Arrival::Open(mut level) => {
                 level.look_ahead(LOOKED_IN_ONE_MAX);
-                self.errands(level)
+                let errands = self.errands(&level);
+                Some((level, errands))
             }
-            _ => Vec::new(),
-        };
-        (arrival, errands)
+            Arrival::Hidden(_) | Arrival::Failed(..) => None,
+        }
     }
 
     /// The directories that a level which was looked at has.
@@ -222,10 +244,10 @@ struct UnderWay<'a> {
 }
 
 impl UnderWay<'_> {
-    fn bring(self, arrival: Arrival) {
+    fn bring(self, level: Level) {
         let mut board = self.shared.board();
-        board.looked += looked_in(&arrival);
-        board.back.insert(self.place.clone(), arrival);
+        board.looked += level.looked().len();
+        board.back.insert(self.place.clone(), level);
     }
 }
 
@@ -237,15 +259,15 @@ impl Drop for UnderWay<'_> {
 }
 
 impl Board {
-    fn has_next(&self) -> bool {
+    fn has_next(&self, listings_max: usize) -> bool {
         !self.ahead.is_empty()
-            && self.back.len() + self.under_way.len() < LISTINGS_MAX
+            && self.back.len() + self.under_way.len() < listings_max
             && self.looked < LOOKED_MAX
     }
 
     /// The errand that the walk will need first, while there is room for what it brings back.
-    fn next(&mut self) -> Option<(Vec<u8>, Errand)> {
-        if self.has_next() {
+    fn next(&mut self, listings_max: usize) -> Option<(Vec<u8>, Errand)> {
+        if self.has_next(listings_max) {
             self.ahead.pop_first()
         } else {
             None
@@ -253,13 +275,125 @@ impl Board {
     }
 }
 
-fn looked_in(arrival: &Arrival) -> usize {
-    match arrival {
-        Arrival::Open(level) => level.looked().len(),
-        _ => 0,
-    }
+/// An eighth of the files that may be open: the rest is for the walk, for those who read, and for the store.
+fn listings_max() -> usize {
+    let open_files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    LISTINGS_MAX.min(usize::try_from(open_files / 8).unwrap_or(usize::MAX))
 }
 
 fn wait<'a>(changed: &Condvar, board: MutexGuard<'a, Board>) -> MutexGuard<'a, Board> {
     changed.wait(board).unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::excludes::Excludes;
+    use super::super::level::Scope;
+    use super::*;
+
+    fn key(path: &str) -> Key {
+        Key::from_path(path.as_bytes()).unwrap()
+    }
+
+    /// A folder `a` with a file, and folders `b` to go on to and `left-out` not to.
+    fn folder() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a/b/deeper", "a/left-out/deeper"] {
+            std::fs::create_dir_all(folder.path().join(name)).unwrap();
+        }
+        std::fs::write(folder.path().join("a/file"), "content").unwrap();
+        folder
+    }
+
+    fn options(never: &[Status]) -> WalkOptions {
+        WalkOptions {
+            excludes: Excludes::new(&["left-out".to_string()]).unwrap(),
+            exclude_caches: false,
+            one_file_system: false,
+            never: never.iter().map(Status::identity).collect(),
+        }
+    }
+
+    fn errand_to(folder: &std::path::Path, name: &str) -> Errand {
+        let place = Place::of_path(&folder.join(name)).unwrap();
+        let status = Status::of(&*place.directory, name.as_bytes()).unwrap();
+        let device = status.device;
+        let below = Below::new(
+            name.as_bytes(),
+            None,
+            &status,
+            Some(Scope { device }),
+            None,
+            name.as_bytes().to_vec(),
+        );
+        let key = key(name);
+        Errand { key, place, below }
+    }
+
+    /// What a scout brings from `path`, once the scouts have had time for it; None if none goes there.
+    fn brought(scouts: &Scouts, path: &str) -> Option<Level> {
+        let place = key(path).descendants_prefix();
+        while scouts.shared.board().ahead.contains_key(&place) {
+            std::thread::yield_now();
+        }
+        scouts.take(&key(path))
+    }
+
+    #[test]
+    fn scouts_bring_what_is_there_and_go_on_to_what_is_below() {
+        let folder = folder();
+        let scouts = Scouts::new(options(&[]));
+        scouts.send(errand_to(folder.path(), "a"));
+        let level = brought(&scouts, "a").expect("a scout was sent there");
+        let handle = level.handle.clone().unwrap();
+        let names: Vec<_> = level.looked().map(|(name, _)| name).collect();
+        assert_eq!(names, [&b"b"[..], b"file", b"left-out"]);
+        for (name, status) in level.looked() {
+            assert_eq!(*status, Status::of(&*handle, name));
+        }
+        let below = brought(&scouts, "a/b").expect("a scout goes on to what is below");
+        assert_eq!(below.looked().len(), 1);
+        assert!(brought(&scouts, "a/left-out").is_none());
+        assert!(brought(&scouts, "a").is_none(), "it is brought once");
+        assert_eq!(
+            scouts.shared.board().looked,
+            0,
+            "what was taken counts no more"
+        );
+    }
+
+    #[test]
+    fn what_goes_wrong_is_left_for_the_walk_to_find() {
+        let folder = folder();
+        let errand = errand_to(folder.path(), "a");
+        let replaced = folder.path().join("a");
+        std::fs::rename(&replaced, folder.path().join("moved")).unwrap();
+        std::fs::create_dir(&replaced).unwrap();
+        let scouts = Scouts::new(options(&[]));
+        scouts.send(errand);
+        assert!(brought(&scouts, "a").is_none());
+    }
+
+    #[test]
+    fn no_errand_leads_to_what_the_walk_must_think_about() {
+        let folder = folder();
+        let errand_to_a = errand_to(folder.path(), "a");
+        let place = errand_to_a.place.clone();
+        let arrival = Level::arrive(&key("a"), &place, errand_to_a.below, &options(&[]));
+        let Arrival::Open(level) = arrival else {
+            panic!("it can be listed: {arrival:?}");
+        };
+        let status = Status::of(level.handle.as_deref().unwrap(), b"b").unwrap();
+        let is_sent = |status: &Status, never: &[Status]| {
+            errand(&level, b"b", status, &options(never)).is_some()
+        };
+        assert!(is_sent(&status, &[]));
+        assert!(!is_sent(&status, std::slice::from_ref(&status)));
+        let elsewhere = Status {
+            device: status.device + 1,
+            ..status.clone()
+        };
+        assert!(!is_sent(&elsewhere, &[]));
+        assert!(errand(&level, b"left-out", &status, &options(&[])).is_none());
+    }
 }

@@ -178,6 +178,7 @@ impl Walk {
         let arrival = self
             .scouts
             .take(&key)
+            .map(Arrival::Open)
             .unwrap_or_else(|| Level::arrive(&key, place, below, &self.options));
         match arrival {
             Arrival::Open(level) => {

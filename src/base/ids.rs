@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::error::{Error, ErrorKind, Result};
 use super::time::Timestamp;
 
-/// Bytes in the id of a repository, a pack, a run, an index or a lease: enough that random ones never meet.
+/// Bytes in the id of a repository, a pack, a run, an index, a lease or a key: enough that random ones never meet.
 const OBJECT_ID_BYTES: usize = 16;
 
 fn write_hex(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -109,6 +109,10 @@ hex_id!(
 hex_id!(
     /// Names a lease, `leases/<id>`.
     LeaseId, "a lease id", OBJECT_ID_BYTES
+);
+hex_id!(
+    /// Names a key, `keys/<id>`.
+    KeyId, "a key id", OBJECT_ID_BYTES
 );
 hex_id!(
     /// Names a chunk by its content: the keyed BLAKE3 hash of its plain bytes.

@@ -12,7 +12,9 @@ mod time;
 
 pub use coding::{ByteReader, ByteWriter};
 pub use error::{Error, ErrorKind, Result};
-pub use ids::{ChunkId, IndexId, LeaseId, Origin, PackId, PointId, RepositoryId, Row, RunId};
+pub use ids::{
+    ChunkId, IndexId, KeyId, LeaseId, Origin, PackId, PointId, RepositoryId, Row, RunId,
+};
 pub use key::{Key, NAME_BYTES_MAX};
 pub use monitor::{Event, Monitor, Silent};
 pub use time::Timestamp;

@@ -2,11 +2,14 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 
+use super::cache_use::CacheArguments;
+use super::password::PasswordArguments;
 use super::place::StoreArguments;
 use crate::repo::PointFilter;
 use crate::store::Location;
@@ -30,6 +33,9 @@ pub(super) struct GlobalArguments {
     #[command(flatten)]
     pub store: StoreArguments,
 
+    #[command(flatten)]
+    pub cache: CacheArguments,
+
     /// Print JSON: one document, or one object a line where a command streams; warnings and errors too
     #[arg(long, global = true, help_heading = "Global options")]
     pub json: bool,
@@ -41,6 +47,9 @@ pub(super) struct GlobalArguments {
     /// Print and log more; twice for details, three times for everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
     pub verbose: u8,
+
+    #[command(flatten)]
+    pub password: PasswordArguments,
 }
 
 /// Narrows which points a POINT argument can mean.
@@ -94,6 +103,25 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
         .map_err(|_| "expected a size such as 4096, 128K or 1.5MiB".to_owned())
 }
 
+/// Reads how long something may take: `30`, `30s` (seconds both) or `2m`. Not nothing, and no more than a day.
+///
+/// # Errors
+/// Says what was expected.
+pub fn parse_timeout(text: &str) -> Result<Duration, String> {
+    let (number, unit) = match text.strip_suffix('m') {
+        Some(minutes) => (minutes, 60),
+        None => (text.strip_suffix('s').unwrap_or(text), 1),
+    };
+    let seconds = number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit));
+    seconds
+        .filter(|seconds| (1..=24 * 60 * 60).contains(seconds))
+        .map(Duration::from_secs)
+        .ok_or_else(|| "expected seconds or minutes, such as 30 or 2m".to_owned())
+}
+
 /// Reads a label, `K=V`: the key is not empty, the value may be and may contain `=`.
 ///
 /// # Errors
@@ -141,6 +169,16 @@ mod tests {
         assert!(
             parse_size("much").is_err() && parse_size("-1").is_err() && parse_size("").is_err()
         );
+    }
+
+    #[test]
+    fn a_timeout_is_in_seconds_or_minutes_and_never_nothing() {
+        assert_eq!(parse_timeout("30"), Ok(Duration::from_secs(30)));
+        assert_eq!(parse_timeout("5s"), Ok(Duration::from_secs(5)));
+        assert_eq!(parse_timeout("2m"), Ok(Duration::from_secs(120)));
+        for text in ["", "0", "-1", "1h", "1.5", "2000m", "99999999999999999999m"] {
+            assert!(parse_timeout(text).is_err(), "{text}");
+        }
     }
 
     #[test]

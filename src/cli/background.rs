@@ -10,10 +10,21 @@ use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use rustix::io::fcntl_getfd;
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, WaitOptions, chdir, setsid, waitpid};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 
+use zeroize::Zeroizing;
+
 use crate::base::{Error, ErrorKind, Result};
+use crate::seal::Password;
+
+/// What the process in the background says: it works.
+const READY: u8 = 1;
+
+/// What it says: it needs the repository's password. The one that waits has the terminal, and answers with the length
+/// in four bytes and the password.
+const PASSWORD: u8 = 2;
 
 /// Which of the two processes this is.
 pub(super) enum Side {
@@ -26,12 +37,14 @@ pub(super) enum Side {
 /// The process that was started.
 pub(super) struct Waiting {
     pipe: File,
+    answers: File,
     process: Pid,
 }
 
 /// The process in the background, before it is ready.
 pub(super) struct Working {
     pipe: File,
+    answers: File,
 }
 
 /// How the process in the background began.
@@ -52,8 +65,10 @@ pub(super) fn fork() -> Result<Side> {
         1,
         "nothing starts a thread before the process goes into the background"
     );
-    let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
-        .map_err(|error| Error::io("make a pipe", error.into()))?;
+    let pipe =
+        || pipe_with(PipeFlags::CLOEXEC).map_err(|error| Error::io("make a pipe", error.into()));
+    let (reader, writer) = pipe()?;
+    let (answers_reader, answers_writer) = pipe()?;
     // SAFETY: this process has one thread, as was checked, so the copy may do whatever this one may.
     let process = unsafe { libc::fork() };
     if process < 0 {
@@ -63,6 +78,7 @@ pub(super) fn fork() -> Result<Side> {
     match Pid::from_raw(process) {
         Some(process) => Ok(Side::Waiting(Waiting {
             pipe: File::from(reader),
+            answers: File::from(answers_writer),
             process,
         })),
         None => {
@@ -71,6 +87,7 @@ pub(super) fn fork() -> Result<Side> {
             let_go_of_inherited()?;
             Ok(Side::Working(Working {
                 pipe: File::from(writer),
+                answers: File::from(answers_reader),
             }))
         }
     }
@@ -112,19 +129,37 @@ fn let_go_of_inherited() -> Result<()> {
 }
 
 impl Waiting {
-    /// Waits until the other process is ready or has ended.
+    /// Waits until the other process is ready or has ended. If it needs the password meanwhile, `ask` gives it.
     ///
     /// # Errors
-    /// Failed, if a signal ended it.
-    pub(super) fn wait(mut self) -> Result<Beginning> {
-        let mut byte = [0];
-        let count = self
-            .pipe
-            .read(&mut byte)
-            .map_err(|error| Error::io("wait for the process in the background", error))?;
-        if count > 0 {
-            return Ok(Beginning::Ready);
+    /// Those of `ask`, after which the other process ends too; failed, if a signal ended it.
+    pub(super) fn wait(mut self, ask: &mut dyn FnMut() -> Result<Password>) -> Result<Beginning> {
+        loop {
+            let mut byte = [0];
+            let count = self
+                .pipe
+                .read(&mut byte)
+                .map_err(|error| Error::io("wait for the process in the background", error))?;
+            match byte {
+                _ if count == 0 => return self.ending(),
+                [PASSWORD] => self.answer(&ask()?)?,
+                _ => return Ok(Beginning::Ready),
+            }
         }
+    }
+
+    /// Hands the password over.
+    fn answer(&mut self, password: &Password) -> Result<()> {
+        let bytes = password.as_bytes();
+        let length = (bytes.len() as u32).to_le_bytes();
+        self.answers
+            .write_all(&length)
+            .and_then(|()| self.answers.write_all(bytes))
+            .map_err(|error| Error::io("give the process in the background the password", error))
+    }
+
+    /// How the other process has ended.
+    fn ending(self) -> Result<Beginning> {
         let status = waitpid(Some(self.process), WaitOptions::empty())
             .map_err(|error| Error::io("wait for the process in the background", error.into()))?
             .map(|(_, status)| status);
@@ -144,6 +179,26 @@ impl Waiting {
 }
 
 impl Working {
+    /// The repository's password, from the process that waits; None if that has gone, and has said why.
+    ///
+    /// # Errors
+    /// Failed, if it cannot be asked.
+    pub(super) fn ask_password(&self) -> Result<Option<Password>> {
+        (&self.pipe)
+            .write_all(&[PASSWORD])
+            .map_err(|error| Error::io("ask for the password", error))?;
+        let mut length = [0; 4];
+        let mut answers = &self.answers;
+        if answers.read_exact(&mut length).is_err() {
+            return Ok(None);
+        }
+        let mut bytes = Zeroizing::new(vec![0; u32::from_le_bytes(length) as usize]);
+        match answers.read_exact(&mut bytes) {
+            Ok(()) => Password::new(std::mem::take(&mut *bytes)).map(Some),
+            Err(_) => Ok(None),
+        }
+    }
+
     /// Lets go of the terminal and of the working directory, and tells the process that waits that this one is ready.
     ///
     /// # Errors
@@ -156,7 +211,7 @@ impl Working {
             .open("/dev/null")
             .map_err(|error| Error::io("open /dev/null", error))?;
         replace_standard_streams(&nothing)?;
-        self.pipe.write_all(&[1]).map_err(|_| {
+        self.pipe.write_all(&[READY]).map_err(|_| {
             Error::new(
                 ErrorKind::Interrupted,
                 "the command that was waiting for the mount has gone",

@@ -213,14 +213,16 @@ fn excludes(arguments: &Arguments) -> Result<Vec<String>> {
     Ok(excludes)
 }
 
-fn this_host() -> String {
+/// The name of this machine.
+pub(super) fn this_host() -> String {
     rustix::system::uname()
         .nodename()
         .to_string_lossy()
         .into_owned()
 }
 
-fn this_user() -> String {
+/// The name of the user whose process this is.
+pub(super) fn this_user() -> String {
     let user = uzers::get_effective_uid();
     uzers::get_user_by_uid(user).map_or_else(
         || user.to_string(),

@@ -49,6 +49,8 @@ pub struct Arguments {
 
 /// Checks, and prints what is found as it is found.
 pub fn run(arguments: &Arguments, context: &Context) -> Result<Outcome> {
+    // What the store has is in question, not what this machine keeps of it.
+    context.cache().bypass();
     let repository = match context.open_repository() {
         Ok(repository) => repository,
         Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Missing) => {

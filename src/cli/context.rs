@@ -1,28 +1,36 @@
 //! What every command is given: the repository's place, how to print, and what else comes from outside the library.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use etcetera::BaseStrategy;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::arguments::{GlobalArguments, PointFilterArguments};
+use super::cache_use::CacheUse;
 use super::outcome;
 use super::output::Output;
+use super::password::PasswordSource;
 use super::place::{StoreArguments, create_store, open_store};
 use super::progress::Progress;
+use super::remembered::Remembered;
 use crate::base::{Error, ErrorKind, Result};
 use crate::format::Point;
 use crate::ops::select::{PointSpec, select};
-use crate::repo::{Catalogue, Repository};
+use crate::repo::{Catalogue, Closed, Repository};
+use crate::seal::Password;
 use crate::store::{Location, Store};
 
 /// The surroundings of one run of a command.
 pub struct Context {
     place: Option<Location>,
     store: StoreArguments,
+    cache: CacheUse,
     output: Output,
+    password: PasswordSource,
+    /// The repository that the command works on, and what is remembered of its place.
+    opened: Mutex<Option<(Arc<Repository>, Remembered)>>,
 }
 
 impl Context {
@@ -31,7 +39,10 @@ impl Context {
         Self {
             place: global.repo.clone(),
             store: global.store.clone(),
+            cache: CacheUse::new(&global.cache),
             output: Output::new(global.json, global.quiet, global.verbose),
+            password: PasswordSource::from(&global.password),
+            opened: Mutex::new(None),
         }
     }
 
@@ -68,13 +79,31 @@ impl Context {
         })
     }
 
+    /// Is a repository named?
+    pub fn names_repository(&self) -> bool {
+        self.place.is_some()
+    }
+
     /// The store that the repository is in.
     ///
     /// # Errors
     /// Usage, if none is named; NoRepository, if nothing is there; and those of the store.
     pub fn open_store(&self) -> Result<Arc<dyn Store>> {
+        self.cache.behind(self.open_store_itself()?)
+    }
+
+    /// The store, with no cache before it: for whoever must know what the store really has.
+    ///
+    /// # Errors
+    /// Those of `open_store`.
+    pub fn open_store_itself(&self) -> Result<Arc<dyn Store>> {
         let place = self.repository_place()?;
         open_store(place, &self.store.settings(place)?)
+    }
+
+    /// The disk cache, as the options have it, and as it is once a store was opened.
+    pub(super) fn cache(&self) -> &CacheUse {
+        &self.cache
     }
 
     /// The store at `place` for a new repository.
@@ -85,12 +114,66 @@ impl Context {
         create_store(place, &self.store.settings(place)?)
     }
 
-    /// The repository.
+    /// Where the repository's password is.
+    pub fn password(&self) -> &PasswordSource {
+        &self.password
+    }
+
+    /// The repository. If it is encrypted, its password comes from where the options say, or a person is asked for it.
     ///
     /// # Errors
-    /// Those of `open_store`, and of opening it.
+    /// Those of `open_repository_asking`.
     pub fn open_repository(&self) -> Result<Arc<Repository>> {
-        Repository::open(self.open_store()?)
+        self.open_repository_asking(&mut || self.password.existing(&self.output))
+    }
+
+    /// The repository, with the password that `ask` gives if it is encrypted.
+    ///
+    /// # Errors
+    /// Those of `open_store`, and of opening it; corrupt, if it was encrypted when it was last used here and is not any
+    /// more; usage, if a password is given, it is not encrypted, and nobody has used it so here.
+    pub fn open_repository_asking(
+        &self,
+        ask: &mut dyn FnMut() -> Result<Password>,
+    ) -> Result<Arc<Repository>> {
+        let closed = Closed::read(self.open_store()?)?;
+        let location = closed.store().location();
+        let remembered = Remembered::recall(&location, self.state_directory(), &self.output);
+        remembered.check(&closed, &self.output)?;
+        let is_encrypted = closed.config().seal.is_encrypted();
+        if !is_encrypted && remembered.memory().is_none() && self.password.is_given() {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                format!(
+                    "a password is given, and the repository at {location} is not encrypted; if that is as it should \
+                     be, leave the password out this once"
+                ),
+            ));
+        }
+        let likely = remembered.memory().and_then(|memory| memory.key());
+        let repository = closed.open(likely, ask)?;
+        self.opened(Arc::clone(&repository), remembered);
+        Ok(repository)
+    }
+
+    /// Remembers a repository that was just made.
+    pub fn made(&self, repository: &Arc<Repository>) {
+        let location = repository.store().location();
+        let remembered = Remembered::recall(&location, self.state_directory(), &self.output);
+        self.opened(Arc::clone(repository), remembered);
+    }
+
+    fn opened(&self, repository: Arc<Repository>, remembered: Remembered) {
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        *opened = Some((repository, remembered));
+    }
+
+    /// Remembers what was seen of the repository until now, and warns of what should not be.
+    pub fn remember(&self) {
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((repository, remembered)) = &mut *opened {
+            remembered.learn(repository, &self.output);
+        }
     }
 
     /// The point that `text` means, among those that `filter` leaves.

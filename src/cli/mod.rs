@@ -8,9 +8,12 @@ mod arguments;
 mod aws_profile;
 mod background;
 mod backup;
+mod cache;
+mod cache_use;
 mod check;
 mod context;
 mod init;
+mod key;
 mod logging;
 mod ls;
 mod mount;
@@ -19,16 +22,19 @@ mod mount_log;
 mod mount_options;
 mod outcome;
 mod output;
+mod password;
 mod place;
 mod point_object;
 mod points;
 mod progress;
+mod remembered;
 mod show;
 mod umount;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use self::arguments::GlobalArguments;
 use self::context::Context;
@@ -63,11 +69,13 @@ struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Command {
     Init(init::Arguments),
+    Key(key::Arguments),
     Backup(backup::Arguments),
     Points(points::Arguments),
     Show(show::Arguments),
     Ls(ls::Arguments),
     Check(check::Arguments),
+    Cache(cache::Arguments),
     Mount(mount::Arguments),
     Umount(umount::Arguments),
 }
@@ -84,11 +92,13 @@ impl Command {
     fn run(&self, context: &Context) -> Result<Outcome> {
         match self {
             Self::Init(arguments) => init::run(arguments, context),
+            Self::Key(arguments) => key::run(arguments, context),
             Self::Backup(arguments) => backup::run(arguments, context),
             Self::Points(arguments) => points::run(arguments, context),
             Self::Show(arguments) => show::run(arguments, context),
             Self::Ls(arguments) => ls::run(arguments, context),
             Self::Check(arguments) => check::run(arguments, context),
+            Self::Cache(arguments) => cache::run(arguments, context),
             Self::Mount(arguments) => mount::run(arguments, context),
             Self::Umount(arguments) => umount::run(arguments, context),
         }
@@ -102,6 +112,7 @@ pub fn command() -> clap::Command {
 
 /// Runs what the process's arguments say, and gives its exit code.
 pub fn main() -> ExitCode {
+    raise_open_files();
     let line = match CommandLine::try_parse() {
         Ok(line) => line,
         Err(error) if error.use_stderr() && asks_for_json() => {
@@ -116,10 +127,33 @@ pub fn main() -> ExitCode {
         .command
         .run(&context)
         .and_then(|outcome| context.output().flush().map(|()| outcome));
+    context.remember();
     if let Err(error) = &result {
         context.output().error(error);
     }
     outcome::exit_code(&result)
+}
+
+/// Files that may be open at once, where the system lets a process ask for more than the usual 1,024: a backup holds
+/// the directories ahead of it open, a mount the objects that it reads from.
+const OPEN_FILES: u64 = 4096;
+
+/// Raises the limit on open files to `OPEN_FILES`, as far as the system allows.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = limit
+        .maximum
+        .map_or(OPEN_FILES, |most| most.min(OPEN_FILES));
+    if limit.current.is_some_and(|current| current < raised) {
+        let raised = Rlimit {
+            current: Some(raised),
+            ..limit
+        };
+        if let Err(problem) = setrlimit(Resource::Nofile, raised) {
+            // All is slower then, and nothing is wrong.
+            log::debug!("the limit on open files stays as it is: {problem}");
+        }
+    }
 }
 
 /// Was JSON asked for on a command line that cannot be parsed?

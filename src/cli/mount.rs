@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
 use log::{error, warn};
@@ -9,19 +10,21 @@ use serde::Serialize;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
-use super::arguments::{PointFilterArguments, parse_size};
+use super::arguments::{PointFilterArguments, parse_size, parse_timeout};
 use super::background::{Beginning, Side, Working, fork};
 use super::context::Context;
 use super::mount_help::AFTER_OPTIONS;
 use super::mount_log;
 use super::mount_options;
-use super::outcome::Outcome;
-use crate::base::{Error, PointId, Result};
+use super::outcome::{Outcome, error_code};
+use super::password::PasswordSource;
+use crate::base::{Error, ErrorKind, PointId, Result};
 use crate::fetch::Fetcher;
 use crate::format::Point;
 use crate::fuse::{MountOptions, MountedTree, Order, Protected, keep_apart, prepare, source_name};
 use crate::ops::select::{PointSpec, select_from};
 use crate::repo::{Repository, newest_of_chains};
+use crate::seal::Password;
 use crate::tree::{Numbers, Owner, Tree, TreeOptions};
 
 /// Show restore points as files, read-only
@@ -60,9 +63,17 @@ pub struct Arguments {
     #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = parse_size)]
     pub(super) cache_memory: u64,
 
+    /// How long a repository over a network may take to answer before whoever reads gets an error, EIO
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_timeout)]
+    pub(super) timeout: Duration,
+
     /// Log to this file rather than to the system's log, or to the terminal in the foreground
     #[arg(long, value_name = "FILE")]
     pub(super) log_file: Option<PathBuf>,
+
+    /// Where the password is, if fstab says so
+    #[arg(skip)]
+    pub(super) password: PasswordSource,
 
     /// Options as in fstab: noexec, and those above without their dashes, such as allow_other and point=POINT
     #[arg(short = 'o', value_name = "OPT", value_delimiter = ',')]
@@ -119,6 +130,9 @@ pub fn run(arguments: &Arguments, context: &Context) -> Result<Outcome> {
             false,
         ));
     }
+    if let Ok(cache) = context.cache().directory() {
+        protected.push(keep_off(&cache, "the disk cache", false));
+    }
     // Before anything is loaded: whoever mistypes a place is told at once.
     let place = prepare(&arguments.place, &protected)?;
     if arguments.foreground {
@@ -126,7 +140,7 @@ pub fn run(arguments: &Arguments, context: &Context) -> Result<Outcome> {
     }
     match fork()? {
         Side::Working(working) => serve(&arguments, context, &place, state, Some(working)),
-        Side::Waiting(waiting) => match waiting.wait()? {
+        Side::Waiting(waiting) => match waiting.wait(&mut || password(&arguments, context))? {
             Beginning::Ready => Ok(Outcome::Done),
             // It said what went wrong, on the same terminal; its exit code is this command's.
             Beginning::Ended(code) => std::process::exit(code),
@@ -152,7 +166,10 @@ fn serve(
 ) -> Result<Outcome> {
     // First of all, so that no signal ends the process with a mount behind it that nobody serves.
     let orders = orders_by_signal()?;
-    let repository = context.open_repository()?;
+    let repository = context.open_repository_asking(&mut || match &working {
+        Some(working) => password_from(working),
+        None => password(arguments, context),
+    })?;
     // Not all headers: a mount is to be ready as soon in a repository of a thousand points as in one of one.
     keep_apart(
         place,
@@ -167,9 +184,12 @@ fn serve(
         owner: arguments.owner,
         no_permissions: arguments.no_permissions,
         no_exec: arguments.no_exec,
+        timeout: arguments.timeout,
     };
     let source = source_name(repository.id(), point);
     let mounted = MountedTree::mount(tree, place, &source, &options)?;
+    // While there is a terminal to warn at; a mount may live for long.
+    context.remember();
     tell(context, &repository, point, place)?;
     if let Some(working) = working {
         working.ready()?;
@@ -181,6 +201,24 @@ fn serve(
         error!("{error}");
     }
     served.map(|()| Outcome::Done)
+}
+
+/// The repository's password.
+fn password(arguments: &Arguments, context: &Context) -> Result<Password> {
+    let source = context.password().or(&arguments.password);
+    source.existing(context.output())
+}
+
+/// The repository's password, from the process that has the terminal.
+fn password_from(working: &Working) -> Result<Password> {
+    match working.ask_password()? {
+        Some(password) => Ok(password),
+        // Nothing is mounted yet, and the other process has told why there is no password.
+        None => std::process::exit(i32::from(error_code(&Error::new(
+            ErrorKind::WrongPassword,
+            "no password",
+        )))),
+    }
 }
 
 /// The one point to show, if one was named.
@@ -271,7 +309,11 @@ fn open_tree(
         filter: arguments.filter.to_filter(),
         owner: arguments.owner.unwrap_or(user),
     };
-    let fetcher = Fetcher::new(Arc::clone(repository), arguments.cache_memory);
+    let fetcher = Fetcher::with_timeout(
+        Arc::clone(repository),
+        arguments.cache_memory,
+        arguments.timeout,
+    );
     Tree::open(fetcher, numbers, options)
 }
 

@@ -7,6 +7,10 @@ pub(super) const AFTER_OPTIONS: &str = "Examples:
   bygone mount --allow-other --host moon /mnt/past
   bygone umount /mnt/past                       umount(8) does it too
 
+Password: where that of an encrypted repository comes from
+  --password-file, --password-command or BYGONE_PASSWORD; else it is asked for at the terminal, before the mount goes
+  into the background. In fstab: the option password_file=FILE or password_command=COMMAND.
+
 Tuning: what each option costs and gains
   --cache-memory SIZE  How much of what was fetched is kept, decompressed: 64M unless told otherwise, and never more.
                        Gains: what several programs read at a time, or one reads here and there, is fetched, verified
@@ -14,6 +18,9 @@ Tuning: what each option costs and gains
                        over, and takes twice as long. Beyond the default little is gained, since the kernel keeps
                        names and content too, in memory that others can have back. Costs: that memory, beside
                        some 50 MiB that every mount may take, and 75 MiB with a million files.
+  --timeout TIME       How long a repository over a network may keep a reader waiting: 30s unless told otherwise. Then the
+                       reader gets EIO, the mount lives on, and what is in memory is served; once the repository
+                       answers again, so does the mount.
   --point POINT        Gains: new points are not looked for every 2 seconds, and names need not be asked for again.
                        Costs: new points do not appear.
   --allow-other        Costs: the kernel asks for the ACL of each file before it opens it for the first time.
@@ -27,7 +34,9 @@ Tuning: what each option costs and gains
 Waiting: what takes time, and what does not
   What is in memory is served at once, however long the repository takes to answer, by as many threads as there are
   processors. Up to 64 more, made when they are needed, wait for the repository; with ulimit -n below 256, a fourth of
-  that. A program that waits for the content of a file can be killed.
+  that. A program that waits for the content of a file can be killed. Over a network, what a reader asks for next is
+  fetched before it asks: the rest of a large file that is read in order, and the files that follow in a walk, as much as
+  the network was seen to bring in the time that it takes to answer, and never more than a quarter of --cache-memory.
 
 Log:
   In the background and with --log-file: the coming and going of the mount, warnings and errors. In the foreground:

@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use super::arguments::{parse_label, parse_size};
+use super::arguments::{parse_label, parse_size, parse_timeout};
 use super::mount::{Arguments, parse_owner};
 use crate::base::{Error, ErrorKind, Result};
 
@@ -83,7 +83,10 @@ fn apply_value(arguments: &mut Arguments, name: &str, spelled: &str, value: &str
     match spelled {
         "point" => arguments.point = Some(value.to_owned()),
         "owner" => arguments.owner = Some(checked(name, parse_owner(value))?),
+        "timeout" => arguments.timeout = checked(name, parse_timeout(value))?,
         "cache_memory" => arguments.cache_memory = checked(name, parse_size(value))?,
+        "password_file" => arguments.password.file = Some(PathBuf::from(value)),
+        "password_command" => arguments.password.command = Some(value.to_owned()),
         "log_file" => arguments.log_file = Some(PathBuf::from(value)),
         "host" => filter.host = Some(value.to_owned()),
         "set" => filter.set = Some(value.to_owned()),
@@ -132,7 +135,7 @@ mod tests {
     fn options_stand_for_arguments() {
         let arguments = applied(
             "allow_other,no-permissions,noexec,foreground,point=latest~1,owner=10:20,cache-memory=1M,\
-             log_file=/var/log/b,host=moon,set=home,path=/srv,label=a=b,label=c=d",
+             log_file=/var/log/b,password_file=/etc/b,host=moon,set=home,path=/srv,label=a=b,label=c=d",
         )
         .unwrap();
         assert!(arguments.allow_other && arguments.no_permissions);
@@ -141,6 +144,7 @@ mod tests {
         assert_eq!(arguments.owner.unwrap().uid, 10);
         assert_eq!(arguments.cache_memory, 1 << 20);
         assert_eq!(arguments.log_file, Some("/var/log/b".into()));
+        assert_eq!(arguments.password.file, Some("/etc/b".into()));
         let filter = arguments.filter;
         assert_eq!(filter.host.as_deref(), Some("moon"));
         assert_eq!(filter.label.len(), 2);

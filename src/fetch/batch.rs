@@ -1,16 +1,20 @@
 //! Fetching what is not in memory: several sealed pieces at once, neighbours in one request.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::base::{Error, PackId, Result, RunId};
-use crate::format::{ChunkPlace, pack_name, run_name};
-use crate::seal::{SEAL_OVERHEAD_BYTES, SealedKind};
+use bytes::Bytes;
 
+use crate::base::{Error, ErrorKind, PackId, Result, RunId};
+use crate::format::{ChunkPlace, pack_name, run_name};
+use crate::seal::{SEAL_OVERHEAD_BYTES, SealedKind, sealed_bytes_max};
+
+use super::distant::too_late;
 use super::frame::Frame;
-use super::memory::Claim;
+use super::memory::{Claim, Flight};
 use super::waiting::check_may_wait;
 use super::{Cached, Fetcher, Piece};
 
@@ -18,14 +22,30 @@ use super::{Cached, Fetcher, Piece};
 /// less time than a second request takes.
 const GAP_BYTES_MAX: u64 = 64 << 10;
 
+/// The same where each request waits out a network's delay.
+const DISTANT_GAP_BYTES_MAX: u64 = 256 << 10;
+
 /// Bytes of one request for several pieces, so that little waits for much.
 const REQUEST_BYTES_MAX: u64 = 8 << 20;
+
+thread_local! {
+    /// Where a run's piece is opened, since how long it is becomes known on the way.
+    static PLAIN: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// An object that holds sealed pieces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Object {
     Run(RunId),
     Pack(PackId),
+}
+
+/// What may come with one request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// Between two pieces.
+    gap_bytes_max: u64,
+    request_bytes_max: u64,
 }
 
 /// What the memory cache knows a piece by.
@@ -42,6 +62,15 @@ pub(super) struct Wanted<'a> {
     length: u32,
     pub(super) kind: SealedKind,
     associated: &'a [u8],
+}
+
+impl Object {
+    fn name(self) -> String {
+        match self {
+            Self::Run(id) => run_name(&id),
+            Self::Pack(id) => pack_name(&id),
+        }
+    }
 }
 
 impl fmt::Display for PlaceKey {
@@ -63,6 +92,16 @@ impl<'a> Wanted<'a> {
             length: piece.length,
             kind: piece.kind,
             associated: piece.associated,
+        }
+    }
+}
+
+impl Bounds {
+    /// The same for smaller requests.
+    pub(super) fn within(self, request_bytes_max: u64) -> Self {
+        Self {
+            request_bytes_max,
+            ..self
         }
     }
 }
@@ -89,7 +128,7 @@ impl Wanted<'_> {
     /// Refuses a length that nothing sealed can have, before so much is fetched.
     fn check(&self) -> Result<()> {
         let length = self.length as usize;
-        let most = self.kind.plain_bytes_max() + SEAL_OVERHEAD_BYTES;
+        let most = sealed_bytes_max(self.kind.plain_bytes_max());
         if (SEAL_OVERHEAD_BYTES..=most).contains(&length) {
             return Ok(());
         }
@@ -99,12 +138,17 @@ impl Wanted<'_> {
         ))
     }
 
+    /// How many sealed bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        u64::from(self.length)
+    }
+
     /// Can `next`, which lies at or after this in the order of places, come with a request that begins at `start`
     /// and ends with this?
-    fn can_bring(&self, next: &Self, start: u64) -> bool {
+    fn can_bring(&self, next: &Self, start: u64, bounds: &Bounds) -> bool {
         self.key.object == next.key.object
-            && next.key.offset.saturating_sub(self.range().end) <= GAP_BYTES_MAX
-            && next.range().end - start <= REQUEST_BYTES_MAX
+            && next.key.offset.saturating_sub(self.range().end) <= bounds.gap_bytes_max
+            && next.range().end - start <= bounds.request_bytes_max
     }
 }
 
@@ -114,7 +158,7 @@ impl Fetcher {
         check_may_wait(wanted.key)?;
         match self.memory.claim(&wanted.key) {
             Claim::Ready(cached) => Ok(cached),
-            Claim::Follow(flight) => flight.wait(),
+            Claim::Follow(flight) => self.wait(&flight),
             Claim::Lead(lead) => {
                 let loaded = self.load_one(wanted);
                 lead.complete(&loaded);
@@ -148,17 +192,17 @@ impl Fetcher {
         leads.sort_by_key(|(place, _)| wanted[*place].key);
         let ordered: Vec<Wanted<'_>> = leads.iter().map(|(place, _)| wanted[*place]).collect();
         let mut leads = leads.into_iter();
-        for neighbours in group(&ordered) {
+        for neighbours in group(&ordered, self.bounds()) {
             self.load(neighbours, &mut |one, sealed| {
                 let (place, lead) = leads.next().expect("each that is loaded has a leader");
-                let opened = sealed.and_then(|sealed| self.open(one, sealed));
+                let opened = sealed.and_then(|sealed| self.open_believed(one, sealed));
                 lead.complete(&opened);
                 outcomes[place] = Some(opened);
             });
         }
         // Only now, since what is waited for may be led above.
         for (place, flight) in follows {
-            outcomes[place] = Some(flight.wait());
+            outcomes[place] = Some(self.wait(&flight));
         }
         outcomes
             .into_iter()
@@ -173,16 +217,27 @@ impl Fetcher {
         neighbours: &[Wanted<'_>],
         take: &mut dyn FnMut(&Wanted<'_>, Result<&[u8]>),
     ) {
-        if let [first, .., last] = neighbours
-            && let start = first.key.offset
-            && let Ok(bytes) = self.request(first.key.object, start..last.range().end)
-        {
-            for one in neighbours {
-                let range = one.range();
-                let sealed = &bytes[(range.start - start) as usize..(range.end - start) as usize];
-                take(one, Ok(sealed));
+        if let [first, .., last] = neighbours {
+            let start = first.key.offset;
+            match self.request(first.key.object, start..last.range().end) {
+                Ok(bytes) => {
+                    for one in neighbours {
+                        let Range { start: from, end } = one.range();
+                        let sealed = &bytes[(from - start) as usize..(end - start) as usize];
+                        take(one, Ok(sealed));
+                    }
+                    return;
+                }
+                // Each by its own would be waited for as long again.
+                Err(error) if error.kind() == ErrorKind::Unreachable => {
+                    for one in neighbours {
+                        let error = Error::new(error.kind(), error.to_string());
+                        take(one, Err(error.context(one.key)));
+                    }
+                    return;
+                }
+                Err(_) => {}
             }
-            return;
         }
         for one in neighbours {
             match self.load_sealed(one) {
@@ -192,8 +247,46 @@ impl Fetcher {
         }
     }
 
+    /// What may come with one request from this store.
+    pub(super) fn bounds(&self) -> Bounds {
+        let gap_bytes_max = match self.distant {
+            None => GAP_BYTES_MAX,
+            Some(_) => DISTANT_GAP_BYTES_MAX,
+        };
+        Bounds {
+            gap_bytes_max,
+            request_bytes_max: REQUEST_BYTES_MAX,
+        }
+    }
+
+    /// What another one fetches; waited for no longer than this thread may.
+    pub(super) fn wait(&self, flight: &Flight<Cached>) -> Result<Cached> {
+        match &self.distant {
+            None => flight.wait(),
+            Some(distant) => flight
+                .wait_until(distant.deadline())
+                .unwrap_or_else(|| Err(too_late("what another reader asked for"))),
+        }
+    }
+
     fn load_one(&self, wanted: &Wanted<'_>) -> Result<Cached> {
-        self.open(wanted, &self.load_sealed(wanted)?)
+        self.open_believed(wanted, &self.load_sealed(wanted)?)
+    }
+
+    /// Opens a piece; if that fails, and the store may have given other bytes than it has, the piece is loaded once more.
+    pub(super) fn open_believed(&self, wanted: &Wanted<'_>, sealed: &[u8]) -> Result<Cached> {
+        match self.open(wanted, sealed) {
+            Err(error) if self.is_disbelieved(wanted.key.object, &error) => {
+                self.open(wanted, &self.load_sealed(wanted)?)
+            }
+            result => result,
+        }
+    }
+
+    /// Tells the store of a failure, if it is damage. Returns whether asking again may help.
+    pub(super) fn is_disbelieved(&self, object: Object, error: &Error) -> bool {
+        let store = self.repository().store();
+        error.kind() == ErrorKind::Corrupt && store.disbelieve(&object.name())
     }
 
     fn load_sealed(&self, wanted: &Wanted<'_>) -> Result<Vec<u8>> {
@@ -204,11 +297,11 @@ impl Fetcher {
 
     fn request(&self, object: Object, range: Range<u64>) -> Result<Vec<u8>> {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let name = match object {
-            Object::Run(id) => run_name(&id),
-            Object::Pack(id) => pack_name(&id),
+        let name = object.name();
+        let bytes = match &self.distant {
+            None => self.repository().store().get_range(&name, range)?,
+            Some(distant) => distant.get_range(&name, range)?,
         };
-        let bytes = self.repository().store().get_range(&name, range)?;
         self.fetched_bytes
             .fetch_add(bytes.len() as u64, Ordering::Relaxed);
         Ok(bytes)
@@ -219,9 +312,18 @@ impl Fetcher {
         let kind = wanted.kind;
         let seal = self.repository().seal();
         let opened = match wanted.key.object {
-            Object::Run(_) => seal
-                .open(kind, wanted.associated, sealed, kind.plain_bytes_max())
-                .map(|plain| Cached::Piece(Arc::from(plain))),
+            Object::Run(_) => PLAIN.with_borrow_mut(|plain| {
+                seal.open_into(
+                    kind,
+                    wanted.associated,
+                    sealed,
+                    kind.plain_bytes_max(),
+                    plain,
+                )?;
+                let mut kept = self.buffers.take(plain.len());
+                kept.copy_from_slice(plain);
+                Ok(Cached::Piece(Bytes::from_owner(kept)))
+            }),
             Object::Pack(_) => seal
                 .frame(kind, sealed, kind.plain_bytes_max())
                 .and_then(|frame| {
@@ -237,13 +339,16 @@ impl Fetcher {
 
 /// Splits pieces, which are in order of places, into those that one request brings. A piece of an impossible length
 /// stays by itself, and is refused there; so does one that reaches into the one before.
-pub(super) fn group<'a, 'b>(ordered: &'a [Wanted<'b>]) -> impl Iterator<Item = &'a [Wanted<'b>]> {
+pub(super) fn group<'a, 'b>(
+    ordered: &'a [Wanted<'b>],
+    bounds: Bounds,
+) -> impl Iterator<Item = &'a [Wanted<'b>]> {
     let mut start = ordered.first().map_or(0, |first| first.key.offset);
     ordered.chunk_by(move |one, next| {
         let together = one.check().is_ok()
             && next.check().is_ok()
             && one.range().end <= next.key.offset
-            && one.can_bring(next, start);
+            && one.can_bring(next, start, &bounds);
         if !together {
             start = next.key.offset;
         }

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use crate::base::{Error, ErrorKind, Result};
 
@@ -141,6 +142,12 @@ impl<K: Hash + Eq + Clone, V: Clone + Weigh> Memory<K, V> {
         })
     }
 
+    /// Is the value of `key` kept, or on its way? Asking does not count as use.
+    pub(super) fn is_known(&self, key: &K) -> bool {
+        let shard = self.shard(key);
+        shard.cache.contains(key) || shard.flights.contains_key(key)
+    }
+
     /// The value of `key`, or the fetch to wait for. None if there is neither: the caller has no duty then, and keeps
     /// nothing.
     pub(super) fn look(&self, key: &K) -> Option<Claim<'_, K, V>> {
@@ -154,6 +161,16 @@ impl<K: Hash + Eq + Clone, V: Clone + Weigh> Memory<K, V> {
             None => shard.misses += 1,
         }
         found
+    }
+
+    /// No longer keeps the value of `key`: it turned out to be wrong.
+    pub(super) fn forget(&self, key: &K) {
+        let mut shard = self.shard(key);
+        let before = shard.cache.bytes();
+        let left = shard.cache.remove(key);
+        self.count(before, shard.cache.bytes());
+        drop(shard);
+        drop(left);
     }
 
     /// What was asked and is kept, over all shards.
@@ -195,8 +212,7 @@ impl<V: Clone> Flight<V> {
         let mut outcome = lock(&self.outcome);
         loop {
             match &*outcome {
-                Some(Ok(value)) => return Ok(value.clone()),
-                Some(Err((kind, message))) => return Err(Error::new(*kind, message.clone())),
+                Some(outcome) => return told(outcome),
                 None => {
                     outcome = self
                         .landed
@@ -205,6 +221,28 @@ impl<V: Clone> Flight<V> {
                 }
             }
         }
+    }
+
+    /// The same until `deadline`; None if it has no outcome by then.
+    pub(super) fn wait_until(&self, deadline: Instant) -> Option<Result<V>> {
+        let mut outcome = lock(&self.outcome);
+        while outcome.is_none() {
+            let left = deadline.checked_duration_since(Instant::now())?;
+            outcome = self
+                .landed
+                .wait_timeout(outcome, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        outcome.as_ref().map(told)
+    }
+}
+
+/// An outcome as those get it who followed.
+fn told<V: Clone>(outcome: &Outcome<V>) -> Result<V> {
+    match outcome {
+        Ok(value) => Ok(value.clone()),
+        Err((kind, message)) => Err(Error::new(*kind, message.clone())),
     }
 }
 

@@ -7,18 +7,26 @@
 //! Invariants: one fetch per piece or frame that is kept, however many ask at once; the cache never exceeds its limit;
 //! no byte of a chunk is returned before the chunk was found to have its id. Nothing here knows what pieces mean.
 
+mod ahead;
 mod batch;
 mod buffer;
+mod crew;
+mod distant;
 mod frame;
 mod gathered;
+mod line;
 mod memory;
 mod parts;
+mod patience;
 mod recover;
 mod segmented;
 mod waiting;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
 
 use crate::base::{Error, Result, RunId};
 use crate::format::ChunkPlace;
@@ -26,14 +34,17 @@ use crate::repo::Repository;
 use crate::seal::SealedKind;
 
 use batch::{PlaceKey, Wanted};
-use buffer::Buffers;
+use buffer::{Buffers, room_bytes};
+use distant::Distant;
 use frame::Frame;
 use memory::{Memory, Weigh};
 use recover::Locations;
 
+pub use ahead::{Interest, Interested};
 pub use frame::ChunkBytes;
 pub use gathered::Gathered;
 pub use parts::ChunkPart;
+pub use patience::{DEFAULT_TIMEOUT, by_deadline};
 pub use segmented::SegmentedCache;
 pub(crate) use waiting::check_may_wait;
 pub use waiting::{WaitLimit, may_wait};
@@ -78,6 +89,10 @@ pub struct Fetcher {
     memory: Memory<PlaceKey, Cached>,
     buffers: Arc<Buffers>,
     locations: Locations,
+    /// How the store is asked, if it is distant.
+    distant: Option<Arc<Distant>>,
+    /// Sealed bytes that are under way before anyone asked for them.
+    ahead_under_way: AtomicU64,
     frames: AtomicU64,
     requests: AtomicU64,
     fetched_bytes: AtomicU64,
@@ -86,15 +101,31 @@ pub struct Fetcher {
 /// What the memory cache keeps.
 #[derive(Clone)]
 enum Cached {
-    Piece(Arc<[u8]>),
+    Piece(Bytes),
     Frame(Arc<Frame>),
 }
 
 impl Fetcher {
     /// A fetcher that keeps at most `memory_bytes` bytes of plain pieces and frames in memory.
     pub fn new(repository: Arc<Repository>, memory_bytes: u64) -> Arc<Self> {
+        Self::with_timeout(repository, memory_bytes, DEFAULT_TIMEOUT)
+    }
+
+    /// The same; where the store is distant, it is waited for no longer than `timeout`, or until the deadline of the
+    /// thread that waits.
+    pub fn with_timeout(
+        repository: Arc<Repository>,
+        memory_bytes: u64,
+        timeout: Duration,
+    ) -> Arc<Self> {
+        let distant = repository
+            .store()
+            .is_distant()
+            .then(|| Arc::new(Distant::new(&repository, memory_bytes, timeout)));
         Arc::new(Self {
             repository,
+            distant,
+            ahead_under_way: AtomicU64::new(0),
             memory: Memory::new(memory_bytes),
             buffers: Arc::default(),
             locations: Locations::default(),
@@ -114,7 +145,7 @@ impl Fetcher {
     /// # Errors
     /// Missing, if the run is not there; corrupt, if the piece is not what was sealed; denied, unreachable or failed
     /// as the store has it. The message names run and offset.
-    pub fn piece(&self, piece: &Piece<'_>) -> Result<Arc<[u8]>> {
+    pub fn piece(&self, piece: &Piece<'_>) -> Result<Bytes> {
         let wanted = Wanted::piece(piece);
         let cached = match self.memory.get(&wanted.key) {
             Some(cached) => cached,
@@ -123,11 +154,16 @@ impl Fetcher {
         cached.into_piece()
     }
 
+    /// Is a piece in memory, or on its way? Asking does not count as use.
+    pub fn has_piece(&self, piece: &Piece<'_>) -> bool {
+        self.memory.is_known(&Wanted::piece(piece).key)
+    }
+
     /// The plain bytes of several pieces, in the order asked. Neighbours come in one request.
     ///
     /// # Errors
     /// The first failure among them, as `piece` has it.
-    pub fn pieces(&self, pieces: &[Piece<'_>]) -> Result<Vec<Arc<[u8]>>> {
+    pub fn pieces(&self, pieces: &[Piece<'_>]) -> Result<Vec<Bytes>> {
         let wanted: Vec<Wanted<'_>> = pieces.iter().map(Wanted::piece).collect();
         self.fetch(&wanted)
             .into_iter()
@@ -199,14 +235,14 @@ impl Fetcher {
 impl Weigh for Cached {
     fn weight(&self) -> u64 {
         match self {
-            Self::Piece(bytes) => bytes.len() as u64 + size_of::<Self>() as u64,
+            Self::Piece(bytes) => (room_bytes(bytes.len()) + size_of::<Self>()) as u64,
             Self::Frame(frame) => frame.weight(),
         }
     }
 }
 
 impl Cached {
-    fn into_piece(self) -> Result<Arc<[u8]>> {
+    fn into_piece(self) -> Result<Bytes> {
         match self {
             Self::Piece(bytes) => Ok(bytes),
             Self::Frame(_) => Err(Error::corrupt("a run", "a frame lies where a piece should")),

@@ -80,7 +80,7 @@ impl Fetcher {
             .collect();
         let mut loads = loads.into_iter();
         let mut first_failure = Ok(());
-        for neighbours in group(&wanted) {
+        for neighbours in group(&wanted, self.bounds()) {
             self.load(neighbours, &mut |wanted, sealed| {
                 let (number, lead) = loads.next().expect("each that is loaded was to be");
                 let result = self.take_loaded(wanted, sealed, lead, &mut parts[number]);
@@ -92,7 +92,7 @@ impl Fetcher {
         first_failure?;
         // Only now, since what is waited for may be led above.
         for (number, flight) in follows {
-            self.copy(flight.wait(), &mut parts[number])?;
+            self.copy(self.wait(&flight), &mut parts[number])?;
         }
         for (number, cached) in came {
             self.copy(Ok(cached), &mut parts[number])?;
@@ -142,7 +142,7 @@ impl Fetcher {
         part: &mut ChunkPart<'_>,
     ) -> Result<()> {
         if let Some(lead) = lead {
-            let opened = sealed.and_then(|sealed| self.open(wanted, sealed));
+            let opened = sealed.and_then(|sealed| self.open_believed(wanted, sealed));
             lead.complete(&opened);
             return self.copy(opened, part);
         }

@@ -9,6 +9,7 @@ use crate::format::{ChunkPlace, Hint};
 use crate::repo::Index;
 use crate::seal::SealedKind;
 
+use super::batch::Wanted;
 use super::waiting::check_may_wait;
 use super::{ChunkBytes, Fetcher};
 
@@ -47,6 +48,13 @@ impl Fetcher {
             return Err(first);
         }
         check_may_wait(format_args!("the index, for chunk {}", place.id))?;
+        let wanted = Wanted::frame(kind, place);
+        if self.is_disbelieved(wanted.key.object, &first) {
+            self.memory.forget(&wanted.key);
+            if let Ok(chunk) = self.chunk_at(kind, place) {
+                return Ok(chunk);
+            }
+        }
         let mut tried = vec![place.hint];
         for anew in [false, true] {
             for hint in self.other_locations(&place.id, anew) {

@@ -56,6 +56,11 @@ impl<K: Hash + Eq, V> SegmentedCache<K, V> {
         self.probation.bytes + self.protected.bytes
     }
 
+    /// Is the value of `key` kept? Asking does not count as use.
+    pub fn contains(&self, key: &K) -> bool {
+        self.protected.values.contains(key) || self.probation.values.contains(key)
+    }
+
     /// A clone of the value of `key`, which becomes the one that leaves last.
     pub fn get(&mut self, key: &K) -> Option<V>
     where

@@ -388,7 +388,7 @@ fn who_may_not_wait_is_told_so_at_once_and_has_what_is_in_memory() {
             bench.fetcher.pieces(&[piece]).map(drop),
         ]
     };
-    let nobody = WaitLimit::new(0);
+    let nobody = WaitLimit::new(0, false);
     for result in nobody.within(attempts) {
         assert_eq!(result.unwrap_err().kind(), ErrorKind::WouldWait);
     }
@@ -396,7 +396,7 @@ fn who_may_not_wait_is_told_so_at_once_and_has_what_is_in_memory() {
     assert!(attempts().iter().all(Result::is_ok));
     assert!(nobody.within(attempts).iter().all(Result::is_ok));
     assert_eq!(bench.requests(), 3);
-    let one = WaitLimit::new(1);
+    let one = WaitLimit::new(1, false);
     let more = bench.pack(8, &plains(4, 1000), 0);
     one.within(|| bench.read_whole(&more)).unwrap();
 }

@@ -42,6 +42,7 @@ struct State {
     fillings: u64,
     /// All places were held for long, and no short wait has ended since.
     waits_are_long: bool,
+    waits_are_always_long: bool,
     members: usize,
     /// A member has ended: the group has no more to do.
     is_ending: bool,
@@ -65,14 +66,16 @@ thread_local! {
 }
 
 impl WaitLimit {
-    /// A group of which at most `waiting_max` threads wait at a time.
-    pub fn new(waiting_max: usize) -> Arc<Self> {
+    /// A group of which at most `waiting_max` threads wait at a time. Where waits are always long, as for a distant
+    /// store, none ever rests.
+    pub fn new(waiting_max: usize, waits_are_always_long: bool) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::new(State {
                 places: waiting_max,
                 full_since: None,
                 fillings: 0,
-                waits_are_long: false,
+                waits_are_long: waits_are_always_long,
+                waits_are_always_long,
                 members: 0,
                 is_ending: false,
                 is_asleep: false,
@@ -163,7 +166,7 @@ impl WaitLimit {
         state.places += 1;
         state.full_since = None;
         // Never the other way: one that waited for long may have waited for a processor.
-        if taken.elapsed() < SHORT {
+        if taken.elapsed() < SHORT && !state.waits_are_always_long {
             state.waits_are_long = false;
         }
     }
@@ -239,7 +242,7 @@ mod tests {
 
     #[test]
     fn so_many_of_a_group_may_wait_and_all_who_belong_to_none() {
-        let limit = WaitLimit::new(2);
+        let limit = WaitLimit::new(2, false);
         let (taken, done) = (Barrier::new(3), Barrier::new(3));
         thread::scope(|scope| {
             for _ in 0..2 {
@@ -264,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_panic_gives_the_place_back() {
-        let limit = WaitLimit::new(1);
+        let limit = WaitLimit::new(1, false);
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             limit.within(|| {
                 assert!(may_wait());
@@ -277,7 +280,7 @@ mod tests {
 
     #[test]
     fn one_rests_until_all_others_wait_for_long() {
-        let limit = WaitLimit::new(1);
+        let limit = WaitLimit::new(1, false);
         limit.within(|| ());
         limit.rest();
         thread::scope(|scope| {
@@ -313,7 +316,7 @@ mod tests {
 
     #[test]
     fn one_that_rests_is_woken_at_the_end() {
-        let limit = WaitLimit::new(1);
+        let limit = WaitLimit::new(1, false);
         let resting = {
             let limit = Arc::clone(&limit);
             thread::spawn(move || {

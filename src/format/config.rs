@@ -6,11 +6,11 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::features::Features;
-use super::json::{decode_json, encode_json};
+use super::features::{ENCRYPTION, Features};
+use super::json::{check_authentic_json, decode_json, encode_authenticated_json, encode_json};
 use crate::base::limits::{CHUNK_BYTES_MAX, FRAME_PLAIN_BYTES_MAX, PACK_BYTES_MAX};
 use crate::base::{Error, ErrorKind, RepositoryId, Result};
-use crate::seal::Compression;
+use crate::seal::{Compression, MasterKey, Seal};
 
 /// The format's version: it moves only when feature names cannot tell what changed.
 pub const FORMAT_VERSION: u32 = 1;
@@ -44,6 +44,24 @@ pub enum SealMethod {
     /// Not encrypted: BLAKE3 tags.
     #[serde(rename = "none")]
     Unencrypted,
+    /// AES-256-GCM, with keys that come from a master key, which passwords wrap.
+    #[serde(rename = "aes-256-gcm")]
+    Encrypted,
+    /// The same, and lengths are rounded up before.
+    #[serde(rename = "aes-256-gcm-padded")]
+    EncryptedPadded,
+}
+
+impl SealMethod {
+    /// Does it encrypt?
+    pub fn is_encrypted(self) -> bool {
+        self != Self::Unencrypted
+    }
+
+    /// Does it hide lengths?
+    pub fn is_padded(self) -> bool {
+        self == Self::EncryptedPadded
+    }
 }
 
 /// How content is cut into chunks, grouped into frames and packed. All in bytes.
@@ -69,15 +87,20 @@ impl Config {
     /// The config of a new repository.
     pub fn new(
         repository: RepositoryId,
+        seal: SealMethod,
         chunking: Chunking,
         compression: Compression,
         created: Timestamp,
     ) -> Self {
+        let mut features = Features::default();
+        if seal.is_encrypted() {
+            features.incompatible.push(ENCRYPTION.to_owned());
+        }
         Self {
             version: FORMAT_VERSION,
-            features: Features::default(),
+            features,
             repository,
-            seal: SealMethod::Unencrypted,
+            seal,
             chunking,
             compression,
             created,
@@ -90,6 +113,24 @@ impl Config {
     /// Failed, if it is too large.
     pub fn encode(&self) -> Result<Vec<u8>> {
         encode_json(WHAT, self)
+    }
+
+    /// The object's bytes, which nobody else can change for whoever has the master key.
+    ///
+    /// # Errors
+    /// Failed, if it is too large.
+    pub fn encode_authenticated(&self, master: &MasterKey) -> Result<Vec<u8>> {
+        let hash = |members: &[u8]| Seal::config_tag(&self.repository, master, members);
+        encode_authenticated_json(WHAT, self, &hash)
+    }
+
+    /// Were these bytes, of which this is the config, written by who has the master key?
+    ///
+    /// # Errors
+    /// Corrupt, if they were not.
+    pub fn check_authentic(&self, bytes: &[u8], master: &MasterKey) -> Result<()> {
+        let hash = |members: &[u8]| Seal::config_tag(&self.repository, master, members);
+        check_authentic_json(WHAT, bytes, &hash)
     }
 
     /// Reads the object's bytes.
@@ -207,6 +248,7 @@ mod tests {
     fn config() -> Config {
         Config::new(
             RepositoryId([3; 16]),
+            SealMethod::Unencrypted,
             Chunking::default(),
             Compression::Level(3),
             Timestamp::from_second(1_790_000_000).unwrap(),
@@ -222,6 +264,31 @@ mod tests {
             };
             assert_eq!(Config::decode(&config.encode().unwrap()).unwrap(), config);
         }
+    }
+
+    #[test]
+    fn a_config_with_a_master_key_is_read_by_all_and_written_by_who_has_it() {
+        let master = MasterKey::from_bytes([9; 32]);
+        let seal = SealMethod::EncryptedPadded;
+        let config = config();
+        let config = Config::new(
+            config.repository,
+            seal,
+            config.chunking,
+            config.compression,
+            config.created,
+        );
+        let bytes = config.encode_authenticated(&master).unwrap();
+        assert_eq!(Config::decode(&bytes).unwrap(), config);
+        assert!(config.check_authentic(&bytes, &master).is_ok());
+        let mut changed = config.clone();
+        changed.compression = Compression::Off;
+        let forged = changed
+            .encode_authenticated(&MasterKey::from_bytes([8; 32]))
+            .unwrap();
+        assert!(changed.check_authentic(&forged, &master).is_err());
+        let unprotected = config.encode().unwrap();
+        assert!(config.check_authentic(&unprotected, &master).is_err());
     }
 
     #[test]

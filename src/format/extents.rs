@@ -7,7 +7,7 @@ use super::entry::{ChunkPlace, EXTENT_LIST_SPAN, Extent, ExtentList, Hint};
 use super::tables::{Tables, TablesWriter};
 use crate::base::limits::{CHUNK_BYTES_MAX, EXTENTS_MAX, FRAME_PLAIN_BYTES_MAX, PACK_BYTES_MAX};
 use crate::base::{ByteReader, ByteWriter, ChunkId, Error, ErrorKind, PackId, Result};
-use crate::seal::SEAL_OVERHEAD_BYTES;
+use crate::seal::{SEAL_OVERHEAD_BYTES, sealed_bytes_max};
 
 /// How messages name an extent list.
 const LIST: &str = "an extent list";
@@ -228,7 +228,7 @@ impl Places {
 
 /// Could a chunk lie there, as far as the limits tell?
 fn is_possible(place: &ChunkPlace) -> bool {
-    const FRAME_BYTES_MAX: usize = FRAME_PLAIN_BYTES_MAX + SEAL_OVERHEAD_BYTES;
+    const FRAME_BYTES_MAX: usize = sealed_bytes_max(FRAME_PLAIN_BYTES_MAX);
     let hint = &place.hint;
     let frame_end = u64::from(hint.frame_offset) + u64::from(hint.frame_length);
     let chunk_end = u64::from(hint.offset_in_frame) + u64::from(place.length);

@@ -6,8 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::{Error, ErrorKind, Result};
 
-/// The incompatible features that this code knows. None exists yet.
-const INCOMPATIBLE_KNOWN: &[&str] = &[];
+/// The config's feature of a repository whose pieces are encrypted, so that who knows no encryption says so.
+pub(super) const ENCRYPTION: &str = "encryption";
+
+/// The incompatible features that this code knows.
+const INCOMPATIBLE_KNOWN: &[&str] = &[ENCRYPTION];
 
 /// The read-only compatible features that this code knows. None exists yet.
 const READ_ONLY_COMPATIBLE_KNOWN: &[&str] = &[];

@@ -15,7 +15,7 @@ use std::ops::Range;
 
 use crate::base::limits::{CHUNK_BYTES_MAX, FRAME_PLAIN_BYTES_MAX};
 use crate::base::{ByteReader, ByteWriter, ChunkId, Error, ErrorKind, IndexId, PackId, Result};
-use crate::seal::{Compression, SEAL_OVERHEAD_BYTES, Seal, SealedKind};
+use crate::seal::{Compression, SEAL_OVERHEAD_BYTES, Seal, SealedKind, sealed_bytes_max};
 
 use super::Features;
 use super::trailer::{
@@ -37,7 +37,8 @@ const ROW_BYTES: usize = PREFIX_BYTES + 5 * 4;
 /// Bytes of a pack's id.
 const PACK_ID_BYTES: usize = 16;
 
-/// Sealed pages are as large as fit these: a page of memory, and what a disk reads at least.
+/// Sealed pages are as large as fit these: a page of memory, and what a disk reads at least. Those that are encrypted
+/// have as many items, and are longer by what encryption adds.
 const PAGE_BYTES_MAX: usize = 4096;
 
 /// Rows of a page; the last one may have fewer.
@@ -93,7 +94,7 @@ impl IndexRow {
             length: reader.u32()?,
         };
         let is_possible = row.length as usize <= CHUNK_BYTES_MAX
-            && row.frame_length as usize <= FRAME_PLAIN_BYTES_MAX + SEAL_OVERHEAD_BYTES
+            && row.frame_length as usize <= sealed_bytes_max(FRAME_PLAIN_BYTES_MAX)
             && row.frame_offset.checked_add(row.frame_length).is_some()
             && row.offset_in_frame as usize <= FRAME_PLAIN_BYTES_MAX;
         match is_possible {
@@ -145,7 +146,7 @@ impl IndexFooter {
         let place = associated(index, FOOTER_SECTION, 0);
         let plain = seal.open(kind, &place, sealed, kind.plain_bytes_max())?;
         let footer = Self::decode_plain(&plain)?;
-        let pages = footer.pages_length();
+        let pages = footer.pages_length(seal);
         if pages.and_then(|pages| pages.checked_add(tail.len() as u64)) == Some(object_length) {
             return Ok(footer);
         }
@@ -195,20 +196,20 @@ impl IndexFooter {
     }
 
     /// Where a page lies in the object; empty if there is no such page.
-    pub fn page_range(&self, section: IndexSection, page: u64) -> Range<u64> {
+    pub fn page_range(&self, seal: &Seal, section: IndexSection, page: u64) -> Range<u64> {
         let items = self.items_of_page(section, page);
         let before = match section {
             IndexSection::Rows => 0,
             // The footer was checked against the object's length, so that this is within 64 bits.
             IndexSection::Packs => {
-                section_length(IndexSection::Rows, self.rows).unwrap_or(u64::MAX)
+                section_length(seal, IndexSection::Rows, self.rows).unwrap_or(u64::MAX)
             }
         };
         if items == 0 {
             return before..before;
         }
-        let start = before + page * section.page_length(section.items_per_page());
-        start..start + section.page_length(items)
+        let start = before + page * section.page_length(seal, section.items_per_page());
+        start..start + section.page_length(seal, items)
     }
 
     /// How many rows or pack ids a page has.
@@ -224,9 +225,12 @@ impl IndexFooter {
     }
 
     /// Bytes of all pages; None if so many cannot be.
-    fn pages_length(&self) -> Option<u64> {
-        section_length(IndexSection::Rows, self.rows)?
-            .checked_add(section_length(IndexSection::Packs, self.packs)?)
+    fn pages_length(&self, seal: &Seal) -> Option<u64> {
+        section_length(seal, IndexSection::Rows, self.rows)?.checked_add(section_length(
+            seal,
+            IndexSection::Packs,
+            self.packs,
+        )?)
     }
 }
 
@@ -245,18 +249,20 @@ impl IndexSection {
         }
     }
 
-    /// Sealed bytes of a page of so many items.
-    fn page_length(self, items: u64) -> u64 {
-        items * self.item_bytes() as u64 + SEAL_OVERHEAD_BYTES as u64
+    /// Sealed bytes of a page of so many items, which fit a page.
+    fn page_length(self, seal: &Seal, items: u64) -> u64 {
+        seal.stored_length(items as usize * self.item_bytes()) as u64
     }
 }
 
 /// Sealed bytes of all pages of a section of so many items; None if so many cannot be.
-fn section_length(section: IndexSection, items: u64) -> Option<u64> {
-    let pages = items.div_ceil(section.items_per_page());
-    items
-        .checked_mul(section.item_bytes() as u64)?
-        .checked_add(pages * SEAL_OVERHEAD_BYTES as u64)
+fn section_length(seal: &Seal, section: IndexSection, items: u64) -> Option<u64> {
+    let per_page = section.items_per_page();
+    let full = (items / per_page).checked_mul(section.page_length(seal, per_page))?;
+    match items % per_page {
+        0 => Some(full),
+        rest => full.checked_add(section.page_length(seal, rest)),
+    }
 }
 
 fn associated(index: &IndexId, section: u8, page: u64) -> Vec<u8> {
@@ -460,7 +466,7 @@ mod tests {
         section: IndexSection,
         page: u64,
     ) -> &'a [u8] {
-        let range = footer.page_range(section, page);
+        let range = footer.page_range(&seal(), section, page);
         &bytes[range.start as usize..range.end as usize]
     }
 
@@ -489,7 +495,11 @@ mod tests {
             let packs = decode_packs(&seal(), &ID, 1, sealed).unwrap();
             assert_eq!(packs.len() as u64, 300 - PACKS_PER_PAGE);
             assert_eq!(packs[0], PackId([PACKS_PER_PAGE as u8; 16]));
-            assert!(footer.page_range(IndexSection::Packs, 2).is_empty());
+            assert!(
+                footer
+                    .page_range(&seal(), IndexSection::Packs, 2)
+                    .is_empty()
+            );
         }
     }
 
@@ -550,6 +560,6 @@ mod tests {
         };
         assert!(lie(1, 1 << 40, 0).is_err());
         assert!(lie(1, 1, 1 << 50).is_err());
-        assert!(lie(u64::MAX, 1, 0).unwrap().pages_length().is_none());
+        assert!(lie(u64::MAX, 1, 0).unwrap().pages_length(&seal()).is_none());
     }
 }

@@ -3,6 +3,9 @@
 //! The last member of the object is `checksum`, the BLAKE3 hash of every byte before its line. It is compared as
 //! bytes, before anything is parsed, so that a flipped bit anywhere is refused: one in a string would otherwise be
 //! another valid object. Nothing reads the hash from JSON, and nothing else about white space or order is promised.
+//!
+//! Where there is a secret key, a line before it, `authentication`, keeps out who could make a checksum too: a hash with
+//! that key of every byte before that line.
 
 use std::fmt;
 
@@ -12,20 +15,49 @@ use serde::de::DeserializeOwned;
 use crate::base::limits::JSON_BYTES_MAX;
 use crate::base::{Error, ErrorKind, Result};
 
+/// The line before, where there is one, up to its hash.
+const AUTHENTICATION_BEFORE: &str = "  \"authentication\": \"";
+
+/// What follows that hash: the end of its string and of its line.
+const AUTHENTICATION_AFTER: &str = "\",\n";
+
 /// The last line but one, up to the hash.
 const CHECKSUM_BEFORE: &str = "  \"checksum\": \"";
 
 /// What follows the hash: the end of its string, of the object and of the file.
 const CHECKSUM_AFTER: &str = "\"\n}\n";
 
-/// Hexadecimal digits of the hash.
+/// Hexadecimal digits of a hash.
 const CHECKSUM_CHARS: usize = 64;
+
+/// A hash with a key that whoever passes this knows.
+type KeyedHash<'a> = &'a dyn Fn(&[u8]) -> blake3::Hash;
 
 /// A struct as a checked JSON object.
 ///
 /// # Errors
 /// Failed, if it cannot be a JSON object of at most `JSON_BYTES_MAX`.
 pub fn encode_json(what: impl fmt::Display, value: &impl Serialize) -> Result<Vec<u8>> {
+    encode(what, value, None)
+}
+
+/// A struct as a checked JSON object with what `hash`, which knows a secret key, makes of its other members.
+///
+/// # Errors
+/// Those of `encode_json`.
+pub fn encode_authenticated_json(
+    what: impl fmt::Display,
+    value: &impl Serialize,
+    hash: KeyedHash<'_>,
+) -> Result<Vec<u8>> {
+    encode(what, value, Some(hash))
+}
+
+fn encode(
+    what: impl fmt::Display,
+    value: &impl Serialize,
+    hash: Option<KeyedHash<'_>>,
+) -> Result<Vec<u8>> {
     let failed = |problem: &str| {
         Error::new(
             ErrorKind::Failed,
@@ -38,12 +70,51 @@ pub fn encode_json(what: impl fmt::Display, value: &impl Serialize) -> Result<Ve
     };
     text.truncate(members.len());
     text.push_str(",\n");
+    if let Some(hash) = hash {
+        let authentication = authentication_line(hash(text.as_bytes()));
+        text.push_str(&authentication);
+    }
     let checksum = checksum_line(text.as_bytes());
     text.push_str(&checksum);
     if text.len() > JSON_BYTES_MAX {
         return Err(failed("it is too large"));
     }
     Ok(text.into_bytes())
+}
+
+/// Checks what `encode_authenticated_json` wrote, after `decode_json` has.
+///
+/// # Errors
+/// Corrupt, if it was written, or changed, without the key that `hash` knows.
+pub fn check_authentic_json(
+    what: impl fmt::Display,
+    bytes: &[u8],
+    hash: KeyedHash<'_>,
+) -> Result<()> {
+    let lines = AUTHENTICATION_BEFORE.len()
+        + AUTHENTICATION_AFTER.len()
+        + CHECKSUM_BEFORE.len()
+        + CHECKSUM_AFTER.len()
+        + 2 * CHECKSUM_CHARS;
+    let is_authentic = bytes
+        .len()
+        .checked_sub(lines)
+        .map(|length| bytes.split_at(length))
+        .is_some_and(|(members, lines)| {
+            lines.starts_with(authentication_line(hash(members)).as_bytes())
+        });
+    match is_authentic {
+        true => Ok(()),
+        false => Err(Error::corrupt(
+            what,
+            "its authentication does not fit; who changed it did not have the repository's key",
+        )),
+    }
+}
+
+fn authentication_line(hash: blake3::Hash) -> String {
+    let hash = hash.to_hex();
+    format!("{AUTHENTICATION_BEFORE}{hash}{AUTHENTICATION_AFTER}")
 }
 
 /// The struct that a checked JSON object was made from. Members that it has no field for are passed over.
@@ -119,6 +190,23 @@ mod tests {
             damaged[bit / 8] ^= 1 << (bit % 8);
             assert!(decode_json::<Sample>("a sample", &damaged).is_err());
         }
+    }
+
+    #[test]
+    fn who_lacks_the_key_cannot_change_an_authentic_object() {
+        let hash = |bytes: &[u8]| blake3::keyed_hash(&[1; 32], bytes);
+        let other = |bytes: &[u8]| blake3::keyed_hash(&[2; 32], bytes);
+        let (sample, plain) = sample();
+        let bytes = encode_authenticated_json("a sample", &sample, &hash).unwrap();
+        assert_eq!(decode_json::<Sample>("a sample", &bytes).unwrap(), sample);
+        assert!(check_authentic_json("a sample", &bytes, &hash).is_ok());
+        assert!(check_authentic_json("a sample", &bytes, &other).is_err());
+        assert!(check_authentic_json("a sample", &plain, &hash).is_err());
+        assert!(check_authentic_json("a sample", &bytes[1..], &hash).is_err());
+        let forged = Sample { count: 6, ..sample };
+        let forged = encode_authenticated_json("a sample", &forged, &other).unwrap();
+        assert!(decode_json::<Sample>("a sample", &forged).is_ok());
+        assert!(check_authentic_json("a sample", &forged, &hash).is_err());
     }
 
     #[test]

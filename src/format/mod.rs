@@ -9,6 +9,7 @@ mod extents;
 mod features;
 mod index;
 mod json;
+mod keys;
 mod lease;
 mod name;
 mod pack;
@@ -32,10 +33,11 @@ pub use index::{
     decode_packs, decode_plain_rows, decode_rows, prefix_of,
 };
 pub use json::{decode_json, encode_json};
+pub use keys::{KeyDescription, KeyObject, NewKey};
 pub use lease::{LeaseKind, LeaseRecord};
 pub use name::{
-    CONFIG_NAME, INDEX_PREFIX, LEASES_PREFIX, PACKS_PREFIX, POINTS_PREFIX, RUNS_PREFIX, index_name,
-    lease_name, pack_name, point_name, run_name,
+    CONFIG_NAME, INDEX_PREFIX, KEYS_PREFIX, LEASES_PREFIX, PACKS_PREFIX, POINTS_PREFIX,
+    RUNS_PREFIX, index_name, key_name, lease_name, pack_name, point_name, run_name,
 };
 pub use pack::{FrameChunk, PackDirectory, PackFrame};
 pub use point::{

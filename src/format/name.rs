@@ -1,6 +1,6 @@
 //! What objects are called: the folder of each kind, and an id.
 
-use crate::base::{IndexId, LeaseId, PackId, PointId, RunId};
+use crate::base::{IndexId, KeyId, LeaseId, PackId, PointId, RunId};
 
 /// The one object without a folder: read before all others, and written after all others of a new repository.
 pub const CONFIG_NAME: &str = "config";
@@ -19,6 +19,9 @@ pub const INDEX_PREFIX: &str = "index/";
 
 /// Where leases lie.
 pub const LEASES_PREFIX: &str = "leases/";
+
+/// Where keys lie.
+pub const KEYS_PREFIX: &str = "keys/";
 
 /// The object of a point.
 pub fn point_name(id: &PointId) -> String {
@@ -44,6 +47,11 @@ pub fn index_name(id: &IndexId) -> String {
 /// The object of a lease.
 pub fn lease_name(id: &LeaseId) -> String {
     format!("{LEASES_PREFIX}{id}")
+}
+
+/// The object of a key.
+pub fn key_name(id: &KeyId) -> String {
+    format!("{KEYS_PREFIX}{id}")
 }
 
 #[cfg(test)]

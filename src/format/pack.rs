@@ -13,7 +13,7 @@
 
 use crate::base::limits::{CHUNK_BYTES_MAX, FRAME_PLAIN_BYTES_MAX, PACK_BYTES_MAX};
 use crate::base::{ByteReader, ByteWriter, ChunkId, Error, ErrorKind, PackId, Result};
-use crate::seal::{Compression, SEAL_OVERHEAD_BYTES, Seal, SealedKind};
+use crate::seal::{Compression, SEAL_OVERHEAD_BYTES, Seal, SealedKind, sealed_bytes_max};
 
 use super::Features;
 use super::trailer::{
@@ -193,7 +193,7 @@ impl PackDirectory {
 impl PackFrame {
     /// What cannot be about it, if anything.
     fn problem(&self) -> Option<&'static str> {
-        let sealed_bytes_max = (FRAME_PLAIN_BYTES_MAX + SEAL_OVERHEAD_BYTES) as u32;
+        let sealed_bytes_max = sealed_bytes_max(FRAME_PLAIN_BYTES_MAX) as u32;
         let fits = |chunk: &FrameChunk| {
             chunk.length as usize <= CHUNK_BYTES_MAX
                 && chunk

@@ -76,6 +76,40 @@ impl From<PathText> for PathBuf {
     }
 }
 
+/// A number of bytes that is known beforehand.
+pub(super) mod hex_array {
+    use super::{Deserialize, Deserializer, Hex, Serialize, Serializer, de};
+
+    pub fn serialize<S: Serializer, const N: usize>(
+        bytes: &[u8; N],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        Hex(bytes.to_vec()).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>, const N: usize>(
+        deserializer: D,
+    ) -> Result<[u8; N], D::Error> {
+        let Hex(bytes) = Hex::deserialize(deserializer)?;
+        bytes
+            .try_into()
+            .map_err(|_| de::Error::custom(format_args!("expected {N} bytes in hexadecimal")))
+    }
+}
+
+/// Any number of bytes.
+pub(super) mod hex_bytes {
+    use super::{Deserialize, Deserializer, Hex, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        Hex(bytes.to_vec()).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        Hex::deserialize(deserializer).map(|Hex(bytes)| bytes)
+    }
+}
+
 /// One path.
 pub(super) mod path {
     use super::{Deserialize, Deserializer, Path, PathBuf, PathText, Serialize, Serializer};

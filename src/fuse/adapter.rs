@@ -13,6 +13,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use fuser::{
     AccessFlags, Errno, FileHandle, Filesystem, Generation, INodeNo, InitFlags, KernelConfig,
@@ -30,7 +31,7 @@ use super::options::MountOptions;
 use super::pool::Pool;
 use super::refusals::refusals;
 use crate::base::{Error, ErrorKind, NAME_BYTES_MAX, Result};
-use crate::fetch::WaitLimit;
+use crate::fetch::{WaitLimit, by_deadline};
 use crate::format::FileType;
 use crate::tree::{NodeId, ReadBytes, SeekFor};
 
@@ -55,6 +56,8 @@ pub(super) struct Adapter {
     counts: Arc<Counts>,
     waiting: Arc<WaitLimit>,
     pool: Pool,
+    /// How long a distant store may keep a request waiting.
+    timeout: Option<Duration>,
 }
 
 /// One request: its kind, who asks, and how many bytes are read.
@@ -73,12 +76,15 @@ impl Adapter {
         threads: usize,
         options: &MountOptions,
     ) -> Self {
+        let is_distant = answers.tree.is_distant();
+        let timeout = is_distant.then_some(options.timeout);
         Self {
+            timeout,
             answers: Arc::new(answers),
             obeys_acls: options.obeys_acls(),
             near,
             counts,
-            waiting: WaitLimit::new(threads - 1),
+            waiting: WaitLimit::new(threads - 1, is_distant),
             pool: Pool::new(),
         }
     }
@@ -97,13 +103,18 @@ impl Adapter {
         // First, so that whoever has an answer finds it counted.
         self.counts.served(kind);
         let answers = &self.answers;
-        let asking = || self.waiting.within(|| ask(answers, &mut reply));
+        let deadline = self.timeout.map(|timeout| Instant::now() + timeout);
+        let asking = || {
+            in_time(deadline, || {
+                self.waiting.within(|| ask(answers, &mut reply))
+            })
+        };
         match guard(kind, asking) {
             Some(Err(error)) if error.kind() == ErrorKind::WouldWait => {
                 let answers = Arc::clone(answers);
                 self.pool.run(Box::new(move || {
                     guard(kind, move || {
-                        let result = ask(&answers, &mut reply);
+                        let result = in_time(deadline, || ask(&answers, &mut reply));
                         tell(&answers, reply, result);
                     });
                 }));
@@ -134,6 +145,14 @@ impl<'a> Question<'a> {
             thread: self.request.pid(),
             bytes: self.bytes,
         }
+    }
+}
+
+/// Does work that waits for the store no longer than until `deadline`, if there is one.
+fn in_time<T>(deadline: Option<Instant>, work: impl FnOnce() -> T) -> T {
+    match deadline {
+        Some(deadline) => by_deadline(deadline, work),
+        None => work(),
     }
 }
 
@@ -295,7 +314,7 @@ impl Filesystem for Adapter {
                     Err(error) => reply.error(failed(RequestKind::Read, &error)),
                 }
                 if offset == 0 {
-                    answers.reads.note(node(inode));
+                    answers.note_beginning(node(inode));
                 }
             },
         );

@@ -52,7 +52,7 @@ struct Stream {
 
 /// All readers that are followed, the one that read last in front.
 #[derive(Debug, Default)]
-struct Streams {
+pub(super) struct Streams {
     streams: Vec<Stream>,
     numbers: u64,
 }
@@ -141,7 +141,7 @@ impl Reads {
 
 impl Streams {
     /// Takes note of a read, and returns the stream for which a push became due by it.
-    fn note(&mut self, node: NodeId) -> Option<u64> {
+    pub(super) fn note(&mut self, node: NodeId) -> Option<u64> {
         let Some(place) = self.streams.iter().position(|stream| stream.leads_to(node)) else {
             self.begin(node);
             return None;
@@ -175,9 +175,26 @@ impl Streams {
     }
 
     /// The push that was due for a stream is done, or will not be done.
-    fn done(&mut self, number: u64) {
+    pub(super) fn done(&mut self, number: u64) {
         if let Some(stream) = self.get(number) {
             stream.is_due = false;
+        }
+    }
+
+    /// Is the stream still followed?
+    pub(super) fn is_followed(&self, number: u64) -> bool {
+        self.streams.iter().any(|stream| stream.number == number)
+    }
+
+    /// What a stream's reader asked for last, and how far what is ahead of it goes.
+    pub(super) fn place(&mut self, number: u64) -> Option<(NodeId, NodeId)> {
+        self.get(number).map(|stream| (stream.read, stream.pushed))
+    }
+
+    /// All up to `node` is ahead of a stream's reader now.
+    pub(super) fn advance(&mut self, number: u64, node: NodeId) {
+        if let Some(stream) = self.get(number) {
+            stream.advance(node);
         }
     }
 }
@@ -342,7 +359,7 @@ impl Frames {
 }
 
 /// Locks what a panicking thread may have left: a stream that is off is only a read ahead that is not done.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -7,6 +7,7 @@ use fuser::{AccessFlags, Errno, FileAttr};
 
 use super::ahead::Reads;
 use super::attributes::{Presenter, placeholder};
+use super::walk::Walks;
 use super::whole::Littles;
 use crate::base::Result;
 use crate::format::FileType;
@@ -21,9 +22,19 @@ pub(super) struct Answers {
     pub(super) presenter: Presenter,
     pub(super) reads: Reads,
     pub(super) littles: Littles,
+    /// Of a distant repository.
+    pub(super) walks: Option<Walks>,
 }
 
 impl Answers {
+    /// The beginning of `node` was read.
+    pub(super) fn note_beginning(&self, node: NodeId) {
+        self.reads.note(node);
+        if let Some(walks) = &self.walks {
+            walks.note(node);
+        }
+    }
+
     /// Lists a directory from `cookie`, which then stands behind what was taken, so that a listing that failed goes on
     /// there. `emit` takes a name, its entry and the cookie behind it, until it is full.
     pub(super) fn list(

@@ -20,8 +20,8 @@ pub(super) fn errno(kind: ErrorKind) -> Errno {
         | ErrorKind::Locked
         | ErrorKind::Full
         | ErrorKind::WouldWait
+        | ErrorKind::Unreachable
         | ErrorKind::Failed => Errno::EIO,
-        ErrorKind::Unreachable => Errno::ETIMEDOUT,
         ErrorKind::Interrupted => Errno::EINTR,
         ErrorKind::Usage => Errno::EINVAL,
     }

@@ -22,6 +22,7 @@ mod pool;
 mod read_ahead;
 mod refusals;
 mod session;
+mod walk;
 mod whole;
 
 pub use mounts::{MountRecord, mount_at, unmount_and_wait};

@@ -1,6 +1,9 @@
 //! How a tree is mounted: what a user may choose, and what every mount has.
 
+use std::time::Duration;
+
 use crate::base::{PointId, RepositoryId};
+use crate::fetch::DEFAULT_TIMEOUT;
 use crate::tree::Owner;
 
 /// The subtype of every mount; with it the system lists the file system's type as `fuse.bygone`.
@@ -8,7 +11,7 @@ pub(super) const SUBTYPE: &str = "bygone";
 
 /// What a user may choose about a mount. The default is the strictest: read-only, the owner only, with the files'
 /// own permissions checked, and neither devices nor set-user-id bits obeyed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MountOptions {
     /// Let every user in; each is held to the files' permissions and ACLs.
     pub allow_other: bool,
@@ -18,6 +21,20 @@ pub struct MountOptions {
     pub no_permissions: bool,
     /// Run no program from the mount.
     pub no_exec: bool,
+    /// How long a distant store may keep a request waiting; then it fails with EIO.
+    pub timeout: Duration,
+}
+
+impl Default for MountOptions {
+    fn default() -> Self {
+        Self {
+            allow_other: false,
+            owner: None,
+            no_permissions: false,
+            no_exec: false,
+            timeout: DEFAULT_TIMEOUT,
+        }
+    }
 }
 
 impl MountOptions {

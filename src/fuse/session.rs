@@ -29,6 +29,7 @@ use super::mounts::{self, MountRecord};
 use super::near::near;
 use super::options::MountOptions;
 use super::read_ahead::set_read_ahead;
+use super::walk::walk;
 use super::whole::whole;
 use crate::base::{Error, ErrorKind, Result};
 use crate::tree::Tree;
@@ -185,11 +186,13 @@ fn start(
     let (reads, pusher) = ahead(tree, pushing, &counts);
     let pushes = pusher.gate();
     let (littles, giver) = whole(giving, pushes.clone());
+    let (walks, walker) = tree.is_distant().then(|| walk(tree)).unzip();
     let answers = Answers {
         tree: Arc::clone(tree),
         presenter: Presenter::new(options, !tree.is_one_point()),
         reads,
         littles,
+        walks,
     };
     let threads = serving_threads();
     let adapter = Adapter::new(answers, near, Arc::clone(&counts), threads, options);
@@ -216,6 +219,9 @@ fn start(
             keeper.keep_this_thread_off();
             work();
         })?;
+    }
+    if let Some(walker) = walker {
+        spawn("bygone-walk", move || walker.run())?;
     }
     spawn("bygone-near", move || watch.run())?;
     let (ending, ended) = bounded(1);

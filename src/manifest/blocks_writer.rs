@@ -1,5 +1,7 @@
 //! Writes one sequence of blocks and the index that leads to them.
 
+use bytes::Bytes;
+
 use crate::base::{ByteWriter, Error, ErrorKind, Result, Row, RunId};
 use crate::format::run::{
     BLOCK_BYTES_TARGET, BlockAt, BlockWriter, INDEX_PART_BYTES_TARGET, INLINE_PIECE_BYTES_MAX,
@@ -54,7 +56,7 @@ impl Sealer<'_> {
         out: &mut Spill,
     ) -> Result<PieceAt> {
         if plain.len() <= INLINE_PIECE_BYTES_MAX {
-            return Ok(PieceAt::Inline(plain.into()));
+            return Ok(PieceAt::Inline(Bytes::copy_from_slice(plain)));
         }
         let offset = out.length();
         let length = self.seal(kind, part_of, number, plain, out)?;

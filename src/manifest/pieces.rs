@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
+
 use crate::base::{Error, Result, Row, RunId};
 use crate::fetch::{Fetcher, Piece, may_wait};
 use crate::format::run::{
@@ -12,7 +14,7 @@ use crate::format::run::{
 };
 use crate::seal::SealedKind;
 
-use super::read_ahead::{Neighbourhoods, ReadAhead, Window};
+use super::read_ahead::{Neighbourhoods, ReadAhead, Window, distant_neighbours};
 
 /// Sealed bytes of index and table of ids that are fetched together when the first of them is asked for. Beyond that
 /// each comes when it is needed.
@@ -90,7 +92,7 @@ impl Pieces {
     }
 
     /// The plain bytes of a table.
-    pub(super) fn table(&self, table: Table) -> Result<Arc<[u8]>> {
+    pub(super) fn table(&self, table: Table) -> Result<Bytes> {
         let at = match table {
             Table::Ids => {
                 self.fetch_head();
@@ -144,13 +146,7 @@ impl Pieces {
         index: &OpenIndex<'_>,
         at: &BlockAt,
     ) -> Result<Block> {
-        // Who may not wait brings nothing along, and must not leave word that it did.
-        let window = match sequence {
-            _ if !may_wait() => None,
-            Sequence::Directories => self.directories_near.plan(at.number),
-            Sequence::Files => self.files_ahead.plan(at.number),
-            Sequence::Origins | Sequence::Warnings => None,
-        };
+        let window = self.window(sequence, at);
         if let Some(window) = window {
             self.fetch_window(sequence, index, at, window)?;
         }
@@ -193,6 +189,30 @@ impl Pieces {
     /// The same failure, with the run and the index told first.
     pub(super) fn in_index(&self, error: Error, sequence: Sequence) -> Error {
         error.context(format_args!("run {}, index of {sequence}", self.run))
+    }
+
+    /// What to fetch with a block, if anything.
+    fn window(&self, sequence: Sequence, at: &BlockAt) -> Option<Window> {
+        // Who may not wait brings nothing along, and must not leave word that it did.
+        if !may_wait() {
+            return None;
+        }
+        if self.fetcher.ahead_bytes().is_some() {
+            let place = self.block_place(sequence, at);
+            if self.fetcher.has_piece(&place.piece(self.run)) {
+                return None;
+            }
+            return match sequence {
+                Sequence::Directories => Some(distant_neighbours(at.number)),
+                Sequence::Files => Some(self.files_ahead.plan_distant(at.number)),
+                Sequence::Origins | Sequence::Warnings => None,
+            };
+        }
+        match sequence {
+            Sequence::Directories => self.directories_near.plan(at.number),
+            Sequence::Files => self.files_ahead.plan(at.number),
+            Sequence::Origins | Sequence::Warnings => None,
+        }
     }
 
     /// Brings a block's neighbours into memory. That one of them is damaged is no concern of who asks for another.
@@ -290,9 +310,9 @@ impl Pieces {
         }
     }
 
-    fn plain(&self, kind: SealedKind, part_of: u8, number: u64, at: &PieceAt) -> Result<Arc<[u8]>> {
+    fn plain(&self, kind: SealedKind, part_of: u8, number: u64, at: &PieceAt) -> Result<Bytes> {
         match *at {
-            PieceAt::Inline(ref plain) => Ok(Arc::clone(plain)),
+            PieceAt::Inline(ref plain) => Ok(plain.clone()),
             PieceAt::Apart { offset, length } => {
                 let place = self.place(kind, part_of, number, offset, length);
                 self.fetcher.piece(&place.piece(self.run))

@@ -15,6 +15,12 @@ const NEIGHBOURS: u64 = 16;
 /// Blocks ahead at most, for blocks that compress very well.
 const AHEAD_MAX: u64 = 64;
 
+/// The same where a request waits out a network's delay, in which as many bytes could have come: of files' blocks when the
+/// first of them is asked for, and when they are read in order; and of the directories' blocks.
+const DISTANT_FIRST: u64 = 16;
+const DISTANT_BYTES_MAX: u64 = 1 << 20;
+const DISTANT_NEIGHBOURS: u64 = 64;
+
 /// Groups of neighbours that are told apart; more share a bit, and may then be fetched block by block.
 const GROUP_WORDS: usize = 16;
 
@@ -37,6 +43,21 @@ pub(super) struct ReadAhead {
 }
 
 impl ReadAhead {
+    /// What to fetch from a distant store when `block`, which is not in memory, is asked for.
+    pub(super) fn plan_distant(&self, block: u64) -> Window {
+        let goes_on = block == self.end.load(Ordering::Relaxed);
+        let last = if goes_on {
+            self.count.load(Ordering::Relaxed)
+        } else {
+            0
+        };
+        Window {
+            first: block,
+            end: block + (last * 2).clamp(DISTANT_FIRST, AHEAD_MAX),
+            bytes_max: DISTANT_BYTES_MAX,
+        }
+    }
+
     /// What to fetch when `block` is asked for; None if nothing but itself.
     pub(super) fn plan(&self, block: u64) -> Option<Window> {
         let end = self.end.load(Ordering::Relaxed);
@@ -87,6 +108,17 @@ impl Neighbourhoods {
     }
 }
 
+/// What to fetch from a distant store when a block of directories that is not in memory is asked for: those around it, in
+/// groups, so that what one request brought another does not bring again.
+pub(super) fn distant_neighbours(block: u64) -> Window {
+    let first = block / DISTANT_NEIGHBOURS * DISTANT_NEIGHBOURS;
+    Window {
+        first,
+        end: first + DISTANT_NEIGHBOURS,
+        bytes_max: DISTANT_BYTES_MAX,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,5 +154,22 @@ mod tests {
         assert_eq!((window.first, window.end), (32, 48));
         assert_eq!(neighbours.plan(40), None);
         assert!(neighbours.plan(48).is_some());
+    }
+
+    #[test]
+    fn from_afar_even_the_first_block_brings_many() {
+        let ahead = ReadAhead::default();
+        let mut ends = Vec::new();
+        let mut block = 1000;
+        while block < 1200 {
+            let window = ahead.plan_distant(block);
+            assert_eq!(window.first, block);
+            ahead.fetched(window.first, window.end);
+            block = window.end;
+            ends.push(block);
+        }
+        assert_eq!(ends, [1016, 1048, 1112, 1176, 1240]);
+        let window = distant_neighbours(130);
+        assert_eq!((window.first, window.end), (128, 192));
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
+
 use crate::base::{ByteReader, Error, Key, Origin, Result, Row, RunId};
 use crate::fetch::{Fetcher, Piece};
 use crate::format::run::{
@@ -280,7 +282,7 @@ pub(super) fn decode_record_of(section: Section, body: &[u8], tables: &Tables) -
     }
 }
 
-fn footer_plain(fetcher: &Fetcher, reference: &RunReference, start: u64) -> Result<Arc<[u8]>> {
+fn footer_plain(fetcher: &Fetcher, reference: &RunReference, start: u64) -> Result<Bytes> {
     let associated = associated_data(&reference.id, 0, 0);
     match &reference.footer {
         Some(sealed) => {

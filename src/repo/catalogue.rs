@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::base::{Error, ErrorKind, PointId, Result};
 use crate::format::{POINTS_PREFIX, Point, point_name};
-use crate::store::{Body, Listed};
+use crate::store::{Body, Listed, read_or_disbelieve};
 
 use super::repository::{Repository, random_bytes};
 
@@ -41,7 +41,9 @@ pub fn commit(repository: &Repository, point: &Point) -> Result<()> {
     let bytes = point.encode(repository.seal())?;
     repository
         .store()
-        .put_new(&point_name(&point.id), Body::Bytes(&[&bytes]))
+        .put_new(&point_name(&point.id), Body::Bytes(&[&bytes]))?;
+    repository.observed().point(point);
+    Ok(())
 }
 
 /// Ids of one second are drawn from this part of what is left above the newest, so that it lasts for many points.
@@ -128,6 +130,7 @@ impl Catalogue {
     /// Reads what the listing from `from` has and this has not.
     fn take_in(&mut self, repository: &Repository, from: &str) -> Result<Vec<Arc<Point>>> {
         let mut unread = Vec::new();
+        let mut listed = Vec::new();
         for Listed { name, .. } in repository.store().list(POINTS_PREFIX, from)? {
             let Ok(id) = name[POINTS_PREFIX.len()..].parse::<PointId>() else {
                 if !self.foreign.contains(&name) {
@@ -135,9 +138,13 @@ impl Catalogue {
                 }
                 continue;
             };
+            listed.push(id);
             if !self.points.contains_key(&id) && !self.damaged.contains_key(&id) {
                 unread.push(id);
             }
+        }
+        if from.is_empty() {
+            repository.observed().listing(listed);
         }
         let mut new = Vec::new();
         for (id, read) in read_points(repository, &unread) {
@@ -169,6 +176,7 @@ pub fn point_ids(repository: &Repository) -> Result<Vec<PointId>> {
         .map(|listed| &listed.name[POINTS_PREFIX.len()..]);
     let mut ids: Vec<PointId> = names.filter_map(|name| name.parse().ok()).collect();
     ids.sort_unstable();
+    repository.observed().listing(ids.clone());
     Ok(ids)
 }
 
@@ -231,8 +239,12 @@ fn read_points(repository: &Repository, ids: &[PointId]) -> Vec<(PointId, Result
 /// # Errors
 /// Missing, if there is no such point; corrupt, if its header is damaged; and those of the store.
 pub fn read_point(repository: &Repository, id: PointId) -> Result<Point> {
-    let bytes = repository.store().get(&point_name(&id))?;
-    Point::decode(repository.seal(), id, &bytes)
+    let name = point_name(&id);
+    let point = read_or_disbelieve(repository.store(), &name, || {
+        Point::decode(repository.seal(), id, &repository.store().get(&name)?)
+    })?;
+    repository.observed().point(&point);
+    Ok(point)
 }
 
 /// Which points are meant. What is not given narrows nothing.

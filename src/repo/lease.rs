@@ -101,7 +101,7 @@ impl Held {
     }
 
     fn put(&self, record: &LeaseRecord) -> Result<()> {
-        let bytes = record.encode()?;
+        let bytes = record.encode(self.repository.seal())?;
         self.repository
             .store()
             .put_new(&lease_name(&record.id), Body::Bytes(&[&bytes]))
@@ -140,7 +140,7 @@ pub fn leases(repository: &Repository) -> Result<Vec<LeaseRecord>> {
             continue;
         };
         match repository.store().get(&listed.name) {
-            Ok(bytes) => leases.push(LeaseRecord::decode(&id, &bytes)?),
+            Ok(bytes) => leases.push(LeaseRecord::decode(repository.seal(), &id, &bytes)?),
             Err(error) if error.kind() == ErrorKind::Missing => {}
             Err(error) => return Err(error),
         }

@@ -6,7 +6,10 @@
 
 mod catalogue;
 mod index;
+mod keys;
 mod lease;
+mod memory;
+mod observed;
 mod pack_writer;
 mod packs;
 mod repository;
@@ -17,9 +20,12 @@ pub use catalogue::{
     recorded_paths,
 };
 pub use index::{Index, IndexLocation};
+pub use keys::{Key, add_key, change_password, keys, remove_key};
 pub use lease::{Lease, leases};
+pub use memory::{Memory, Warning};
+pub use observed::{Newest, Observed, Seen};
 pub use pack_writer::{PackWriter, UploadFigures};
 pub use packs::{list_packs, read_pack_directory};
-pub use repository::{InitOptions, Repository};
+pub use repository::{Closed, Encryption, InitOptions, Repository};
 
 pub use crate::format::FrameChunk;

@@ -2,6 +2,7 @@
 
 use crate::base::{Error, PackId, Result};
 use crate::format::{PACKS_PREFIX, PackDirectory, pack_name};
+use crate::store::read_or_disbelieve;
 
 use super::Repository;
 
@@ -35,15 +36,21 @@ pub fn list_packs(repository: &Repository) -> Result<Vec<(PackId, u64)>> {
 /// Those of the store; corrupt, with the pack named, if the pack does not end as it must.
 pub fn read_pack_directory(repository: &Repository, id: &PackId) -> Result<PackDirectory> {
     let name = pack_name(id);
-    let named = |error: Error| error.context(&name);
-    let (mut tail, length) = repository.store().get_tail(&name, TAIL_BYTES)?;
+    read_or_disbelieve(repository.store(), &name, || {
+        read_directory(repository, id, &name)
+    })
+}
+
+fn read_directory(repository: &Repository, id: &PackId, name: &str) -> Result<PackDirectory> {
+    let named = |error: Error| error.context(name);
+    let (mut tail, length) = repository.store().get_tail(name, TAIL_BYTES)?;
     let needed = PackDirectory::encoded_length(&tail, length).map_err(named)?;
     match usize::try_from(needed).unwrap_or(usize::MAX) {
         needed if needed <= tail.len() => drop(tail.drain(..tail.len() - needed)),
         _ => {
             tail = repository
                 .store()
-                .get_range(&name, length - needed..length)?
+                .get_range(name, length - needed..length)?
         }
     }
     PackDirectory::decode(repository.seal(), id, &tail, length).map_err(named)

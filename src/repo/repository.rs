@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::base::{Error, ErrorKind, RepositoryId, Result};
-use crate::format::{CONFIG_NAME, Chunking, Config, SealMethod};
-use crate::seal::{Compression, Seal};
+use super::keys::{Unlocked, first_key, open_with_password};
+use super::observed::Observed;
+use crate::base::{Error, ErrorKind, KeyId, RepositoryId, Result};
+use crate::format::{CONFIG_NAME, Chunking, Config, KeyDescription, SealMethod};
+use crate::seal::{Compression, Derivation, Password, Seal, system_salt};
 use crate::store::{Body, Store};
 
 /// How a new repository cuts and compresses.
@@ -14,8 +16,23 @@ use crate::store::{Body, Store};
 pub struct InitOptions {
     pub chunking: Chunking,
     pub compression: Compression,
+    /// How it is encrypted, if it is.
+    pub encryption: Option<Encryption>,
     /// The time now.
     pub created: Timestamp,
+}
+
+/// How a new repository is encrypted.
+#[derive(Debug, Clone)]
+pub struct Encryption {
+    /// Opens it.
+    pub password: Password,
+    /// How much work it is to try one.
+    pub derivation: Derivation,
+    /// Are lengths hidden?
+    pub is_padded: bool,
+    /// Who makes it.
+    pub description: KeyDescription,
 }
 
 impl Default for InitOptions {
@@ -23,6 +40,7 @@ impl Default for InitOptions {
         Self {
             chunking: Chunking::default(),
             compression: Compression::default(),
+            encryption: None,
             created: Timestamp::now(),
         }
     }
@@ -33,6 +51,73 @@ pub struct Repository {
     store: Arc<dyn Store>,
     config: Config,
     seal: Seal,
+    /// What only an encrypted one has.
+    unlocked: Option<Unlocked>,
+    observed: Observed,
+}
+
+/// A repository of which the config was read and nothing else. It may be encrypted.
+pub struct Closed {
+    store: Arc<dyn Store>,
+    config: Config,
+    config_bytes: Vec<u8>,
+}
+
+impl Closed {
+    /// Reads the config of the repository that is in a store. One request.
+    ///
+    /// # Errors
+    /// NoRepository, if nothing that belongs to one is there; missing, if it has lost its config; corrupt, if that is
+    /// damaged; failed, if it needs a newer version of bygone; and those of the store.
+    pub fn read(store: Arc<dyn Store>) -> Result<Self> {
+        let config_bytes = match store.get(CONFIG_NAME) {
+            Err(error) if error.kind() == ErrorKind::Missing => {
+                return Err(no_config(&*store, error));
+            }
+            result => result.map_err(|error| error.context(store.location()))?,
+        };
+        let config =
+            Config::decode(&config_bytes).map_err(|error| error.context(store.location()))?;
+        Ok(Self {
+            store,
+            config,
+            config_bytes,
+        })
+    }
+
+    /// Where its objects are.
+    pub fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    /// What it says of itself. Nobody vouches for it yet.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Opens it, with the password that `ask` gives if it is encrypted. `likely` is the key that the password opened
+    /// before: with it, opening takes one request rather than two and one for each key.
+    ///
+    /// # Errors
+    /// WrongPassword, if no key opens by the password; corrupt, if the config or a key was changed; those of `ask` and
+    /// of the store.
+    pub fn open(
+        self,
+        likely: Option<KeyId>,
+        ask: &mut dyn FnMut() -> Result<Password>,
+    ) -> Result<Arc<Repository>> {
+        if !self.config.seal.is_encrypted() {
+            return Ok(Repository::unencrypted(self.store, self.config));
+        }
+        let located = |error: Error| error.context(self.store.location());
+        let password = ask()?;
+        let unlocked =
+            open_with_password(&*self.store, &self.config, likely, &password).map_err(located)?;
+        self.config
+            .check_authentic(&self.config_bytes, &unlocked.master)
+            .map_err(located)?;
+        Ok(Repository::encrypted(self.store, self.config, unlocked))
+    }
 }
 
 impl Repository {
@@ -43,40 +128,69 @@ impl Repository {
     /// Exists, if anything is there already; and those of the store.
     pub fn init(store: Arc<dyn Store>, options: &InitOptions) -> Result<Arc<Self>> {
         check_empty(&*store)?;
+        let method = match &options.encryption {
+            None => SealMethod::Unencrypted,
+            Some(encryption) if encryption.is_padded => SealMethod::EncryptedPadded,
+            Some(_) => SealMethod::Encrypted,
+        };
         let config = Config::new(
             RepositoryId(random_bytes()?),
+            method,
             options.chunking,
             options.compression,
             options.created,
         );
-        store.put_new(CONFIG_NAME, Body::Bytes(&[&config.encode()?]))?;
-        Ok(Self::with_config(store, config))
+        let Some(encryption) = &options.encryption else {
+            store.put_new(CONFIG_NAME, Body::Bytes(&[&config.encode()?]))?;
+            return Ok(Self::unencrypted(store, config));
+        };
+        let unlocked = first_key(&*store, &config, encryption)?;
+        let bytes = config.encode_authenticated(&unlocked.master)?;
+        store.put_new(CONFIG_NAME, Body::Bytes(&[&bytes]))?;
+        Ok(Self::encrypted(store, config, unlocked))
     }
 
     /// Opens the repository that is in a store. One request: nothing but the config is read.
     ///
     /// # Errors
-    /// NoRepository, if nothing that belongs to one is there; missing, if it has lost its config; corrupt, if that is
-    /// damaged; failed, if it needs a newer version of bygone; and those of the store.
+    /// Those of `Closed::read`; WrongPassword, if it is encrypted.
     pub fn open(store: Arc<dyn Store>) -> Result<Arc<Self>> {
-        let bytes = match store.get(CONFIG_NAME) {
-            Err(error) if error.kind() == ErrorKind::Missing => {
-                return Err(no_config(&*store, error));
-            }
-            result => result.map_err(|error| error.context(store.location()))?,
-        };
-        let config = Config::decode(&bytes).map_err(|error| error.context(store.location()))?;
-        Ok(Self::with_config(store, config))
+        Self::unlock(store, &mut || {
+            Err(Error::new(
+                ErrorKind::WrongPassword,
+                "the repository is encrypted, and no password was given",
+            ))
+        })
     }
 
-    fn with_config(store: Arc<dyn Store>, config: Config) -> Arc<Self> {
-        let seal = match config.seal {
-            SealMethod::Unencrypted => Seal::unencrypted(&config.repository),
-        };
+    /// Opens the repository that is in a store, with the password that `ask` gives if it is encrypted.
+    ///
+    /// # Errors
+    /// Those of `Closed`.
+    pub fn unlock(
+        store: Arc<dyn Store>,
+        ask: &mut dyn FnMut() -> Result<Password>,
+    ) -> Result<Arc<Self>> {
+        Closed::read(store)?.open(None, ask)
+    }
+
+    fn unencrypted(store: Arc<dyn Store>, config: Config) -> Arc<Self> {
         Arc::new(Self {
+            seal: Seal::unencrypted(&config.repository),
             store,
             config,
-            seal,
+            unlocked: None,
+            observed: Observed::default(),
+        })
+    }
+
+    fn encrypted(store: Arc<dyn Store>, config: Config, unlocked: Unlocked) -> Arc<Self> {
+        Arc::new(Self {
+            seal: seal_of(&config, &unlocked),
+            store,
+            config,
+            unlocked: Some(unlocked),
+            observed: Observed::default(),
         })
     }
 
@@ -95,6 +209,21 @@ impl Repository {
         &self.seal
     }
 
+    /// What opened it, if it is encrypted.
+    pub(super) fn unlocked(&self) -> Option<&Unlocked> {
+        self.unlocked.as_ref()
+    }
+
+    /// The key that the password opened, if it is encrypted.
+    pub fn key(&self) -> Option<KeyId> {
+        self.unlocked.as_ref().map(|unlocked| unlocked.key)
+    }
+
+    /// What was seen of its points, through this.
+    pub fn observed(&self) -> &Observed {
+        &self.observed
+    }
+
     /// Its id.
     pub fn id(&self) -> RepositoryId {
         self.config.repository
@@ -107,6 +236,16 @@ impl Repository {
     pub fn check_writable(&self) -> Result<()> {
         self.config.features.check_writable("the repository")
     }
+}
+
+/// The seal of an encrypted repository.
+pub(super) fn seal_of(config: &Config, unlocked: &Unlocked) -> Seal {
+    Seal::encrypted(
+        &config.repository,
+        &unlocked.master,
+        config.seal.is_padded(),
+        system_salt,
+    )
 }
 
 /// Bytes for an id that no other object has.

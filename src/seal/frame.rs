@@ -4,17 +4,28 @@
 //! bytes, twice as long as the tag over the sealed ones. In an unencrypted repository a tag keeps out nobody who can
 //! write, so that to check it as well costs a seventh of opening a frame and buys nothing. It is looked at where a
 //! frame will not open, to tell damage from another version; `Seal::open_into`, which `check` uses, looks at it always.
+//! An encrypted frame is never decompressed before its tag was found to fit: zstd sees nobody's bytes but our own.
 
-use super::compression;
-use super::{Coding, HEADER_BYTES, Header, Seal, SealedKind, TAG_BYTES};
-use crate::base::{ByteReader, Error, Result};
+use super::cipher::EncryptedPiece;
+use super::header::{Coding, HEADER_BYTES, Header};
+use super::{Method, Seal, SealedKind, TAG_BYTES, compression, tagged, tagged_coding};
+use super::{too_short, wrong_length};
+use crate::base::{Error, Result};
 
 /// A frame whose header was read, ready to be opened.
 pub struct SealedFrame<'a> {
-    seal: &'a Seal,
     kind: SealedKind,
-    sealed: &'a [u8],
-    coding: Coding,
+    opening: Opening<'a>,
+}
+
+/// What it takes to open it.
+enum Opening<'a> {
+    Tagged {
+        key: &'a [u8; 32],
+        sealed: &'a [u8],
+        coding: Coding,
+    },
+    Encrypted(EncryptedPiece<'a>),
 }
 
 impl Seal {
@@ -29,38 +40,49 @@ impl Seal {
         sealed: &'a [u8],
         plain_bytes_max: usize,
     ) -> Result<SealedFrame<'a>> {
-        if sealed.len() < HEADER_BYTES + TAG_BYTES {
-            return Err(Error::corrupt(
-                kind,
-                "it is shorter than its header and tag",
-            ));
-        }
-        let mut reader = ByteReader::new("a frame", sealed);
-        let coding = Header::decode(&mut reader)
-            .and_then(|header| header.check(kind, plain_bytes_max))
-            .map_err(|error| self.blame(kind, sealed, error))?;
-        Ok(SealedFrame {
-            seal: self,
-            kind,
-            sealed,
-            coding,
-        })
+        let opening = match &self.method {
+            Method::Tagged(key) => Opening::Tagged {
+                key,
+                sealed,
+                coding: coding(key, kind, sealed, plain_bytes_max)?,
+            },
+            Method::Encrypted(cipher) => {
+                Opening::Encrypted(cipher.read(kind, &[], sealed, plain_bytes_max)?)
+            }
+        };
+        Ok(SealedFrame { kind, opening })
     }
+}
 
-    /// Why a frame did not open: its bytes have changed, or else `error`.
-    fn blame(&self, kind: SealedKind, sealed: &[u8], error: Error) -> Error {
-        match self.tagged(kind, &[], sealed) {
-            Ok(_) => error,
-            Err(changed) => changed,
-        }
+/// How the body of a frame is to be opened that is not encrypted.
+fn coding(
+    key: &[u8; 32],
+    kind: SealedKind,
+    sealed: &[u8],
+    plain_bytes_max: usize,
+) -> Result<Coding> {
+    let header = sealed
+        .first_chunk::<HEADER_BYTES>()
+        .filter(|_| sealed.len() >= HEADER_BYTES + TAG_BYTES)
+        .ok_or_else(|| too_short(kind))?;
+    tagged_coding(kind, &Header::decode(*header), plain_bytes_max)
+        .map_err(|error| blame(key, kind, sealed, error))
+}
+
+/// Why a frame did not open: its bytes have changed, or else `error`.
+fn blame(key: &[u8; 32], kind: SealedKind, sealed: &[u8], error: Error) -> Error {
+    match tagged(key, kind, &[], sealed) {
+        Ok(_) => error,
+        Err(changed) => changed,
     }
 }
 
 impl SealedFrame<'_> {
     /// How many plain bytes it promises: no more than was allowed.
     pub fn plain_length(&self) -> usize {
-        match self.coding {
-            Coding::Stored(length) | Coding::Zstd(length) => length,
+        match &self.opening {
+            Opening::Tagged { coding, .. } => coding.plain_length(),
+            Opening::Encrypted(piece) => piece.plain_length(),
         }
     }
 
@@ -78,19 +100,29 @@ impl SealedFrame<'_> {
             self.plain_length(),
             "there is room for the frame"
         );
-        let body = &self.sealed[HEADER_BYTES..self.sealed.len() - TAG_BYTES];
-        let opened = match self.coding {
+        match &self.opening {
+            Opening::Tagged {
+                key,
+                sealed,
+                coding,
+            } => self
+                .open_tagged(sealed, *coding, plain)
+                .map_err(|error| blame(key, self.kind, sealed, error)),
+            Opening::Encrypted(piece) => piece.open_to_slice(plain),
+        }
+    }
+
+    fn open_tagged(&self, sealed: &[u8], coding: Coding, plain: &mut [u8]) -> Result<()> {
+        let body = &sealed[HEADER_BYTES..sealed.len() - TAG_BYTES];
+        match coding {
             Coding::Stored(length) if body.len() == length => {
                 plain.copy_from_slice(body);
                 Ok(())
             }
-            Coding::Stored(_) => Err("its length is not the one in its header".to_owned()),
-            Coding::Zstd(_) => compression::decompress_into(body, plain),
-        };
-        opened.map_err(|problem| {
-            let error = Error::corrupt(self.kind, problem);
-            self.seal.blame(self.kind, self.sealed, error)
-        })
+            Coding::Stored(_) => Err(wrong_length(self.kind)),
+            Coding::Zstd(_) => compression::decompress_into(body, plain)
+                .map_err(|problem| Error::corrupt(self.kind, problem)),
+        }
     }
 }
 
@@ -185,7 +217,10 @@ mod tests {
                 .kind(),
             ErrorKind::Corrupt
         );
-        let tag = seal().tag(b"", &bytes);
+        let Method::Tagged(key) = seal().method else {
+            panic!("it does not encrypt");
+        };
+        let tag = crate::seal::tag(&key, b"", &bytes);
         bytes.extend_from_slice(&tag);
         assert_eq!(open(&bytes).unwrap_err().kind(), ErrorKind::Failed);
     }

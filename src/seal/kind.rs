@@ -3,7 +3,8 @@
 use std::fmt;
 
 use crate::base::limits::{
-    BLOCK_PLAIN_BYTES_MAX, FOOTER_PLAIN_BYTES_MAX, FRAME_PLAIN_BYTES_MAX, POINT_PLAIN_BYTES_MAX,
+    BLOCK_PLAIN_BYTES_MAX, FOOTER_PLAIN_BYTES_MAX, FRAME_PLAIN_BYTES_MAX, JSON_BYTES_MAX,
+    POINT_PLAIN_BYTES_MAX,
 };
 
 /// The kind of a sealed piece. The numbers are the format's: they never change and are never given to another.
@@ -16,6 +17,10 @@ pub enum SealedKind {
     ExtentList = 2,
     /// A point's header.
     Point = 8,
+    /// A lease, where it must not be read by everyone.
+    Lease = 12,
+    /// What is known of a password's key.
+    KeyDescription = 13,
     /// A block of entries.
     RunBlock = 16,
     /// A run's block index.
@@ -45,6 +50,7 @@ impl SealedKind {
         match self {
             Self::Data | Self::ExtentList => FRAME_PLAIN_BYTES_MAX,
             Self::Point => POINT_PLAIN_BYTES_MAX,
+            Self::Lease | Self::KeyDescription => JSON_BYTES_MAX,
             Self::RunBlock | Self::Index => BLOCK_PLAIN_BYTES_MAX,
             Self::RunBlockIndex
             | Self::RunFilter
@@ -65,6 +71,8 @@ impl fmt::Display for SealedKind {
             Self::Data => "a frame",
             Self::ExtentList => "a frame of extent lists",
             Self::Point => "a point's header",
+            Self::Lease => "a lease",
+            Self::KeyDescription => "a key's description",
             Self::RunBlock => "a block of a run",
             Self::RunBlockIndex => "a run's block index",
             Self::RunFilter => "a run's filter",

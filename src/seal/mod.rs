@@ -5,42 +5,45 @@
 //! tag over everything before one byte is decompressed (but for frames, see `frame`), and never makes more plain bytes
 //! than the header promised and the caller allows.
 //!
-//! Today's only seal is that of an unencrypted repository: the tag is a BLAKE3 hash, against corruption and mixed-up
-//! pieces, not against someone who writes to the store. Encryption will be another method behind the same calls: the
-//! header says which one it is.
+//! There are two seals behind the same calls. That of an unencrypted repository has a BLAKE3 hash for a tag, against
+//! corruption and mixed-up pieces, not against someone who writes to the store. The other one encrypts, see `cipher`;
+//! a repository has the one or the other, and opens no piece of the other one's.
 //!
 //! Deliberately not here: where sealed pieces lie, and the check of a chunk against its id (its reader does that).
 
+mod cipher;
 mod compression;
 mod frame;
+mod header;
 mod kind;
+mod master;
+mod padding;
 
+pub use cipher::{SALT_BYTES, SaltSource, system_salt};
 pub use compression::Compression;
 pub use frame::SealedFrame;
 pub use kind::SealedKind;
+pub use master::{Derivation, MasterKey, PASSWORD_SALT_BYTES, Password, WRAPPED_BYTES, WrappedKey};
 
-use crate::base::{ByteReader, ChunkId, Error, ErrorKind, RepositoryId, Result};
+use zeroize::Zeroizing;
 
-/// The version of sealed pieces that this code writes and reads.
-const VERSION: u8 = 1;
+use self::cipher::{CIPHER_OVERHEAD_BYTES, Cipher};
+use self::header::{
+    CODING_STORED, CODING_ZSTD, Coding, HEADER_BYTES, Header, METHOD_TAGGED, VERSION,
+};
+use self::padding::padded_length;
+use crate::base::{ChunkId, Error, ErrorKind, RepositoryId, Result};
 
-/// The header's method byte: not encrypted, BLAKE3 tag.
-const METHOD_TAGGED: u8 = 0;
-
-/// The header's coding byte: the body is the plain bytes.
-const CODING_STORED: u8 = 0;
-
-/// The header's coding byte: the body is zstd frames.
-const CODING_ZSTD: u8 = 1;
-
-/// Kind, version, method and coding, a byte each, then the plain length in four bytes.
-const HEADER_BYTES: usize = 8;
-
-/// A tag: the first half of a BLAKE3 hash. A damaged piece passes unseen once in 2^128 times.
+/// A tag: half of a BLAKE3 hash, or AES-GCM's. A damaged piece passes unseen once in 2^128 times.
 const TAG_BYTES: usize = 16;
 
-/// Bytes that sealing adds to a piece that does not compress; no sealed piece is shorter.
+/// Bytes that sealing adds to a piece that does not compress, where nothing is encrypted; no sealed piece is shorter.
 pub const SEAL_OVERHEAD_BYTES: usize = HEADER_BYTES + TAG_BYTES;
+
+/// The most sealed bytes that so many plain ones can have, by whatever seal.
+pub const fn sealed_bytes_max(plain_bytes: usize) -> usize {
+    padded_length(plain_bytes) + CIPHER_OVERHEAD_BYTES
+}
 
 /// Contexts of BLAKE3's key derivation: one for each use, never to be reused for another or changed.
 const TAG_CONTEXT: &str = "bygone 2026-11-24 unencrypted repository: tags of sealed pieces";
@@ -48,22 +51,30 @@ const CHUNK_ID_CONTEXT: &str = "bygone 2026-11-24 unencrypted repository: ids of
 const LIST_ID_CONTEXT: &str = "bygone 2026-11-24 unencrypted repository: ids of extent lists";
 const CHUNKING_CONTEXT: &str = "bygone 2026-11-24 unencrypted repository: seed of chunking";
 
+/// The same for an encrypted one.
+const DATA_KEY_CONTEXT: &str = "bygone 2026-11-25 encrypted repository: files' content";
+const METADATA_KEY_CONTEXT: &str = "bygone 2026-11-25 encrypted repository: metadata";
+const SECRET_CHUNK_ID_CONTEXT: &str = "bygone 2026-11-25 encrypted repository: ids of chunks";
+const SECRET_LIST_ID_CONTEXT: &str = "bygone 2026-11-25 encrypted repository: ids of extent lists";
+const SECRET_CHUNKING_CONTEXT: &str = "bygone 2026-11-25 encrypted repository: seed of chunking";
+const CONFIG_CONTEXT: &str = "bygone 2026-11-25 encrypted repository: authentication of the config";
+
 /// Seals and opens the pieces of one repository, and names its chunks. Cheap to clone; any thread may use it.
 #[derive(Clone)]
 pub struct Seal {
-    tag_key: [u8; 32],
-    chunk_id_key: [u8; 32],
-    list_id_key: [u8; 32],
+    method: Method,
+    chunk_id_key: Zeroizing<[u8; 32]>,
+    list_id_key: Zeroizing<[u8; 32]>,
     chunking_seed: u64,
 }
 
-/// What a sealed piece says of itself before its body.
-struct Header {
-    kind: u8,
-    version: u8,
-    method: u8,
-    coding: u8,
-    plain_length: u32,
+/// How pieces are authenticated.
+#[derive(Clone)]
+enum Method {
+    /// By a tag of this key, which is no secret.
+    Tagged([u8; 32]),
+    /// By encryption.
+    Encrypted(Cipher),
 }
 
 impl Seal {
@@ -71,12 +82,51 @@ impl Seal {
     /// repository is told from one's own; they are no secret.
     pub fn unencrypted(repository: &RepositoryId) -> Self {
         let key = |context| blake3::derive_key(context, &repository.0);
-        let [a, b, c, d, e, f, g, h, ..] = key(CHUNKING_CONTEXT);
         Self {
-            tag_key: key(TAG_CONTEXT),
-            chunk_id_key: key(CHUNK_ID_CONTEXT),
-            list_id_key: key(LIST_ID_CONTEXT),
-            chunking_seed: u64::from_le_bytes([a, b, c, d, e, f, g, h]),
+            method: Method::Tagged(key(TAG_CONTEXT)),
+            chunk_id_key: Zeroizing::new(key(CHUNK_ID_CONTEXT)),
+            list_id_key: Zeroizing::new(key(LIST_ID_CONTEXT)),
+            chunking_seed: first_number(&key(CHUNKING_CONTEXT)),
+        }
+    }
+
+    /// The seal of an encrypted repository: all of its keys come from the master key. `is_padded` says whether it hides
+    /// lengths; it opens what was sealed either way.
+    pub fn encrypted(
+        repository: &RepositoryId,
+        master: &MasterKey,
+        is_padded: bool,
+        salts: SaltSource,
+    ) -> Self {
+        let key = |context| master.derive(repository, context);
+        Self {
+            method: Method::Encrypted(Cipher {
+                data_key: key(DATA_KEY_CONTEXT),
+                metadata_key: key(METADATA_KEY_CONTEXT),
+                is_padded,
+                salts,
+            }),
+            chunk_id_key: key(SECRET_CHUNK_ID_CONTEXT),
+            list_id_key: key(SECRET_LIST_ID_CONTEXT),
+            chunking_seed: first_number(&key(SECRET_CHUNKING_CONTEXT)),
+        }
+    }
+
+    /// What only who has the master key can write beside these bytes of a config.
+    pub fn config_tag(repository: &RepositoryId, master: &MasterKey, bytes: &[u8]) -> blake3::Hash {
+        blake3::keyed_hash(&master.derive(repository, CONFIG_CONTEXT), bytes)
+    }
+
+    /// Does it encrypt?
+    pub fn is_encrypted(&self) -> bool {
+        matches!(self.method, Method::Encrypted(_))
+    }
+
+    /// The sealed length of a piece of so many plain bytes that is not compressed.
+    pub fn stored_length(&self, plain_bytes: usize) -> usize {
+        match &self.method {
+            Method::Tagged(_) => plain_bytes + SEAL_OVERHEAD_BYTES,
+            Method::Encrypted(cipher) => cipher.stored_length(plain_bytes),
         }
     }
 
@@ -105,23 +155,23 @@ impl Seal {
                     ),
                 )
             })?;
-        let start = out.len();
-        compression::with_smaller(compression, plain, |smaller| {
-            let header = Header {
-                kind: kind as u8,
-                version: VERSION,
-                method: METHOD_TAGGED,
-                coding: smaller.map_or(CODING_STORED, |_| CODING_ZSTD),
-                plain_length,
-            };
-            let body = smaller.unwrap_or(plain);
-            out.reserve(SEAL_OVERHEAD_BYTES + body.len());
-            out.extend_from_slice(&header.encode());
-            out.extend_from_slice(body);
+        let mut sealed = Ok(());
+        compression::with_smaller(compression, plain, |smaller| match &self.method {
+            Method::Tagged(key) => {
+                let header = Header {
+                    kind: kind as u8,
+                    version: VERSION,
+                    method: METHOD_TAGGED,
+                    coding: smaller.map_or(CODING_STORED, |_| CODING_ZSTD),
+                    plain_length,
+                };
+                append_tagged(key, associated, &header, smaller.unwrap_or(plain), out);
+            }
+            Method::Encrypted(cipher) => {
+                sealed = cipher.seal(kind, associated, plain, smaller, out);
+            }
         })?;
-        let tag = self.tag(associated, &out[start..]);
-        out.extend_from_slice(&tag);
-        Ok(())
+        sealed
     }
 
     /// The plain bytes of a sealed piece.
@@ -156,18 +206,14 @@ impl Seal {
         plain: &mut Vec<u8>,
     ) -> Result<()> {
         plain.clear();
-        let corrupt = |problem: &str| Error::corrupt(kind, problem);
-        let tagged = self.tagged(kind, associated, sealed)?;
-        let mut reader = ByteReader::new("a sealed piece", tagged);
-        let coding = Header::decode(&mut reader)?.check(kind, plain_bytes_max)?;
-        match coding {
-            Coding::Stored(length) if reader.rest().len() == length => {
-                plain.extend_from_slice(reader.rest());
-                Ok(())
+        match &self.method {
+            Method::Tagged(key) => {
+                let (header, body) = tagged(key, kind, associated, sealed)?;
+                open_tagged(kind, &header, body, plain_bytes_max, plain)
             }
-            Coding::Stored(_) => Err(corrupt("its length is not the one in its header")),
-            Coding::Zstd(length) => compression::decompress(reader.rest(), length, plain)
-                .map_err(|problem| corrupt(&problem)),
+            Method::Encrypted(cipher) => cipher
+                .read(kind, associated, sealed, plain_bytes_max)?
+                .open_into(plain),
         }
     }
 
@@ -191,117 +237,102 @@ impl Seal {
     pub fn chunking_seed(&self) -> u64 {
         self.chunking_seed
     }
+}
 
-    /// The header and body of a sealed piece whose tag fits.
-    fn tagged<'a>(
-        &self,
-        kind: SealedKind,
-        associated: &[u8],
-        sealed: &'a [u8],
-    ) -> Result<&'a [u8]> {
-        let (tagged, tag) = sealed
-            .split_last_chunk::<TAG_BYTES>()
-            .filter(|(tagged, _)| tagged.len() >= HEADER_BYTES)
-            .ok_or_else(|| Error::corrupt(kind, "it is shorter than its header and tag"))?;
-        // Not a secret, so that the comparison may take as long as it likes.
-        if self.tag(associated, tagged) == *tag {
-            return Ok(tagged);
+/// The first eight bytes of a key as a number.
+fn first_number(key: &[u8; 32]) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = *key;
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
+}
+
+fn append_tagged(
+    key: &[u8; 32],
+    associated: &[u8],
+    header: &Header,
+    body: &[u8],
+    out: &mut Vec<u8>,
+) {
+    let start = out.len();
+    out.reserve(SEAL_OVERHEAD_BYTES + body.len());
+    out.extend_from_slice(&header.encode());
+    out.extend_from_slice(body);
+    let tag = tag(key, associated, &out[start..]);
+    out.extend_from_slice(&tag);
+}
+
+/// The header, not looked at yet, and the body of a sealed piece whose tag fits.
+fn tagged<'a>(
+    key: &[u8; 32],
+    kind: SealedKind,
+    associated: &[u8],
+    sealed: &'a [u8],
+) -> Result<(Header, &'a [u8])> {
+    let (tagged, found) = sealed
+        .split_last_chunk::<TAG_BYTES>()
+        .ok_or_else(|| too_short(kind))?;
+    let (header, body) = tagged
+        .split_first_chunk::<HEADER_BYTES>()
+        .ok_or_else(|| too_short(kind))?;
+    // Not a secret, so that the comparison may take as long as it likes.
+    if tag(key, associated, tagged) == *found {
+        return Ok((Header::decode(*header), body));
+    }
+    Err(Error::corrupt(
+        kind,
+        "its tag does not fit; its bytes have changed, or it is from another place",
+    ))
+}
+
+fn open_tagged(
+    kind: SealedKind,
+    header: &Header,
+    body: &[u8],
+    plain_bytes_max: usize,
+    plain: &mut Vec<u8>,
+) -> Result<()> {
+    match tagged_coding(kind, header, plain_bytes_max)? {
+        Coding::Stored(length) if body.len() == length => {
+            plain.extend_from_slice(body);
+            Ok(())
         }
-        Err(Error::corrupt(
-            kind,
-            "its tag does not fit; its bytes have changed, or it is from another place",
-        ))
+        Coding::Stored(_) => Err(wrong_length(kind)),
+        Coding::Zstd(length) => compression::decompress(body, length, plain)
+            .map_err(|problem| Error::corrupt(kind, problem)),
     }
+}
 
-    /// The tag over associated data, header and body. The length in front keeps the first two apart.
-    fn tag(&self, associated: &[u8], header_and_body: &[u8]) -> [u8; TAG_BYTES] {
-        let mut hasher = blake3::Hasher::new_keyed(&self.tag_key);
-        hasher.update(&(associated.len() as u64).to_le_bytes());
-        hasher.update(associated);
-        hasher.update(header_and_body);
-        let mut tag = [0; TAG_BYTES];
-        hasher.finalize_xof().fill(&mut tag);
-        tag
+/// How the body of a piece is to be opened that is not encrypted.
+fn tagged_coding(kind: SealedKind, header: &Header, plain_bytes_max: usize) -> Result<Coding> {
+    if header.version != VERSION || header.method != METHOD_TAGGED {
+        return Err(header.too_new(kind));
     }
+    header.check_kind(kind)?;
+    header.coding(kind, plain_bytes_max)
+}
+
+fn too_short(kind: SealedKind) -> Error {
+    Error::corrupt(kind, "it is shorter than its header and tag")
+}
+
+fn wrong_length(kind: SealedKind) -> Error {
+    Error::corrupt(kind, "its length is not the one in its header")
+}
+
+/// The tag over associated data, header and body. The length in front keeps the first two apart.
+fn tag(key: &[u8; 32], associated: &[u8], header_and_body: &[u8]) -> [u8; TAG_BYTES] {
+    let mut hasher = blake3::Hasher::new_keyed(key);
+    hasher.update(&(associated.len() as u64).to_le_bytes());
+    hasher.update(associated);
+    hasher.update(header_and_body);
+    let mut tag = [0; TAG_BYTES];
+    hasher.finalize_xof().fill(&mut tag);
+    tag
 }
 
 impl std::fmt::Debug for Seal {
     /// No key is printed, lest one that is a secret ever be.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Seal")
-    }
-}
-
-/// How a body becomes plain bytes, and how many.
-enum Coding {
-    Stored(usize),
-    Zstd(usize),
-}
-
-impl Header {
-    fn encode(&self) -> [u8; HEADER_BYTES] {
-        let [a, b, c, d] = self.plain_length.to_le_bytes();
-        [
-            self.kind,
-            self.version,
-            self.method,
-            self.coding,
-            a,
-            b,
-            c,
-            d,
-        ]
-    }
-
-    fn decode(reader: &mut ByteReader<'_>) -> Result<Self> {
-        let [kind, version, method, coding] = reader.array()?;
-        Ok(Self {
-            kind,
-            version,
-            method,
-            coding,
-            plain_length: reader.u32()?,
-        })
-    }
-
-    /// Is it one that this code can open, of the kind that is wanted, within bounds?
-    fn check(&self, kind: SealedKind, plain_bytes_max: usize) -> Result<Coding> {
-        if self.version != VERSION || self.method != METHOD_TAGGED {
-            return Err(Error::new(
-                ErrorKind::Failed,
-                format!(
-                    "{kind} is sealed by version {}, method {}; this program knows version {VERSION}, \
-                     method {METHOD_TAGGED}: use a newer one",
-                    self.version, self.method
-                ),
-            ));
-        }
-        if self.kind != kind as u8 {
-            return Err(Error::corrupt(
-                kind,
-                format!("it is of kind {}, not {}", self.kind, kind as u8),
-            ));
-        }
-        let length = usize::try_from(self.plain_length)
-            .ok()
-            .filter(|length| *length <= plain_bytes_max)
-            .ok_or_else(|| {
-                Error::corrupt(
-                    kind,
-                    format!(
-                        "it promises {} bytes where at most {plain_bytes_max} are possible",
-                        self.plain_length
-                    ),
-                )
-            })?;
-        match self.coding {
-            CODING_STORED => Ok(Coding::Stored(length)),
-            CODING_ZSTD => Ok(Coding::Zstd(length)),
-            other => Err(Error::corrupt(
-                kind,
-                format!("its coding is {other}, which nothing writes"),
-            )),
-        }
     }
 }
 
@@ -312,6 +343,13 @@ mod tests {
 
     fn seal() -> Seal {
         Seal::unencrypted(&RepositoryId([7; 16]))
+    }
+
+    fn key() -> [u8; 32] {
+        match seal().method {
+            Method::Tagged(key) => key,
+            Method::Encrypted(_) => panic!("it does not encrypt"),
+        }
     }
 
     fn sealed(plain: &[u8], compression: Compression) -> Vec<u8> {
@@ -344,7 +382,7 @@ mod tests {
         .encode()
         .to_vec();
         bytes.extend_from_slice(body);
-        let tag = seal().tag(b"place 1", &bytes);
+        let tag = tag(&key(), b"place 1", &bytes);
         bytes.extend_from_slice(&tag);
         bytes
     }
@@ -471,7 +509,7 @@ mod tests {
         let mut bytes = sealed(b"some bytes", Compression::Off);
         bytes.truncate(bytes.len() - TAG_BYTES);
         bytes[1] = VERSION + 1;
-        let tag = seal().tag(b"place 1", &bytes);
+        let tag = tag(&key(), b"place 1", &bytes);
         bytes.extend_from_slice(&tag);
         assert_eq!(open(&bytes).unwrap_err().kind(), ErrorKind::Failed);
     }

@@ -27,7 +27,7 @@ use std::os::unix::fs::FileExt;
 
 use bytes::Bytes;
 
-use crate::base::Result;
+use crate::base::{ErrorKind, Result};
 
 pub use fault::{Effect, Fault, FaultPlan, Moment, Operations};
 pub use growing::GrowingBody;
@@ -107,6 +107,22 @@ pub trait Store: Send + Sync {
     /// other bytes: a cache has dropped its copy.
     fn disbelieve(&self, _name: &str) -> bool {
         false
+    }
+}
+
+/// What `read` makes of an object. If that is damaged, and the store may have given other bytes than the object has, it is
+/// read once more.
+///
+/// # Errors
+/// Those of `read`.
+pub fn read_or_disbelieve<T>(
+    store: &dyn Store,
+    name: &str,
+    read: impl Fn() -> Result<T>,
+) -> Result<T> {
+    match read() {
+        Err(error) if error.kind() == ErrorKind::Corrupt && store.disbelieve(name) => read(),
+        result => result,
     }
 }
 

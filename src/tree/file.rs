@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::base::{ChunkId, Error, Key, Result};
 use crate::fetch::{ChunkBytes, ChunkPart, Fetcher, Gathered};
-use crate::format::{Entry, Extent, ExtentList, FileType, Metadata, decode_extents};
+use crate::format::{ChunkPlace, Entry, Extent, ExtentList, FileType, Metadata, decode_extents};
 
 use super::ahead::FramePlace;
 use super::content::{FileContent, Part, SeekFor, Table};
@@ -180,14 +180,25 @@ impl File {
         lists: &ExtentLists,
         range: Range<u64>,
     ) -> Result<Bytes> {
-        let parts = match &self.content {
-            FileContent::Nothing => Vec::new(),
-            FileContent::Damaged(problem) => return Err(Error::corrupt("its content", problem)),
-            FileContent::Inline(_) => {
-                let range = range.start as usize..range.end as usize;
-                return Ok(Bytes::Inline(Arc::clone(self), range));
-            }
-            FileContent::Extents(extents) => extents.parts(range.clone()).collect(),
+        if let FileContent::Inline(_) = &self.content {
+            let range = range.start as usize..range.end as usize;
+            return Ok(Bytes::Inline(Arc::clone(self), range));
+        }
+        let parts = self.parts(fetcher, lists, range.clone())?;
+        fetch_parts(fetcher, parts, range)
+    }
+
+    /// The parts that make up `range`, in order; none of bytes that are inline.
+    fn parts(
+        &self,
+        fetcher: &Fetcher,
+        lists: &ExtentLists,
+        range: Range<u64>,
+    ) -> Result<Vec<Part>> {
+        match &self.content {
+            FileContent::Nothing | FileContent::Inline(_) => Ok(Vec::new()),
+            FileContent::Damaged(problem) => Err(Error::corrupt("its content", problem)),
+            FileContent::Extents(extents) => Ok(extents.parts(range).collect()),
             FileContent::Lists(table) => {
                 let mut parts = Vec::new();
                 for (list, covered) in table.overlapping(range.clone()) {
@@ -196,10 +207,28 @@ impl File {
                     let end = range.end.min(covered.end) - covered.start;
                     parts.extend(extents.parts(start..end));
                 }
-                parts
+                Ok(parts)
             }
-        };
-        fetch_parts(fetcher, parts, range)
+        }
+    }
+
+    /// Where the chunks are that `range` is in, in order.
+    ///
+    /// # Errors
+    /// Those of fetching an extent list.
+    pub(super) fn places(
+        &self,
+        fetcher: &Fetcher,
+        lists: &ExtentLists,
+        range: Range<u64>,
+    ) -> Result<Vec<ChunkPlace>> {
+        let places = self.parts(fetcher, lists, range)?.into_iter();
+        Ok(places
+            .filter_map(|part| match part {
+                Part::Chunk(place, _) => Some(place),
+                Part::Zeros(_) => None,
+            })
+            .collect())
     }
 
     /// The first place at or after `offset` that is what is looked for. None if `offset` is at or behind the file's

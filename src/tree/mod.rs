@@ -15,6 +15,7 @@ mod listing;
 mod node;
 mod numbers;
 mod points;
+mod readings;
 mod remembered;
 mod resolve;
 mod root;
@@ -30,6 +31,7 @@ use file::{ExtentLists, File};
 use listing::{Listing, Stop};
 use node::Node;
 use points::Points;
+use readings::Readings;
 use remembered::Remembered;
 use resolve::Directory;
 use root::Root;
@@ -45,10 +47,10 @@ pub use views::{Changes, Owner};
 
 /// Bytes of memory for what is remembered, beside the fetcher's. A directory takes some 400 bytes, a small file 500;
 /// the room for files is such that the table of a file of a terabyte has its place too.
-const DIRECTORIES_BYTES_MAX: u64 = 4 << 20;
-const FILES_BYTES_MAX: u64 = 16 << 20;
-const LISTINGS_BYTES_MAX: u64 = 8 << 20;
-const EXTENT_LISTS_BYTES_MAX: u64 = 8 << 20;
+const DIRECTORIES_BYTES_MAX: u64 = 2 << 20;
+const FILES_BYTES_MAX: u64 = 8 << 20;
+const LISTINGS_BYTES_MAX: u64 = 4 << 20;
+const EXTENT_LISTS_BYTES_MAX: u64 = 4 << 20;
 
 /// The extended attribute that tells the birth time, as seconds and nanoseconds since 1970. It is not listed, so that
 /// what is listed is what the source had.
@@ -81,7 +83,8 @@ pub struct Tree {
     directories: Remembered<NodeId, Directory>,
     files: Remembered<NodeId, File>,
     listings: Remembered<(NodeId, u64), Listing>,
-    extent_lists: ExtentLists,
+    extent_lists: Arc<ExtentLists>,
+    readings: Readings,
 }
 
 impl Tree {
@@ -99,7 +102,8 @@ impl Tree {
             directories: Remembered::new(DIRECTORIES_BYTES_MAX),
             files: Remembered::new(FILES_BYTES_MAX),
             listings: Remembered::new(LISTINGS_BYTES_MAX),
-            extent_lists: Remembered::new(EXTENT_LISTS_BYTES_MAX),
+            extent_lists: Arc::new(Remembered::new(EXTENT_LISTS_BYTES_MAX)),
+            readings: Readings::default(),
         })
     }
 
@@ -234,8 +238,13 @@ impl Tree {
     /// Missing, if there is no such file; corrupt, missing or unreachable, if any of the bytes cannot be had: the
     /// message names path, offset, chunk and pack. What is no regular file has no bytes.
     pub fn read(&self, node: NodeId, offset: u64, size: u32) -> Result<ReadBytes> {
-        self.file(node)?
-            .read(self.points.fetcher(), &self.extent_lists, offset, size)
+        let file = self.file(node)?;
+        let fetcher = self.points.fetcher();
+        // First, so that it is on its way while this waits for what was asked for.
+        if let Some(ahead_bytes) = fetcher.ahead_bytes() {
+            self.read_ahead(node, &file, offset, size, ahead_bytes);
+        }
+        file.read(fetcher, &self.extent_lists, offset, size)
     }
 
     /// The first data or hole of a file at or after `offset`. None if `offset` is not before the file's end, or no

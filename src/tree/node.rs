@@ -95,7 +95,7 @@ impl NodeId {
     }
 
     /// The node of what was first recorded so many rows later in the same run, if there can be such a row.
-    pub(super) fn rows_later(self, rows: u64) -> Option<Self> {
+    pub fn rows_later(self, rows: u64) -> Option<Self> {
         let later = Self(self.0.checked_add(rows)?);
         later.rows_after(self).map(|_| later)
     }

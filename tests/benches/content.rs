@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use bygone::base::Key;
 use bygone::fetch::Fetcher;
-use bygone::format::{ChunkPlace, Content, Extent, FileType, Record};
+use bygone::format::{ChunkPlace, Content, Extent, FileType, KeyDescription, Record};
 use bygone::manifest::RunWriter;
-use bygone::repo::{PointFilter, Repository};
-use bygone::seal::SealedKind;
+use bygone::repo::{Encryption, InitOptions, PointFilter, Repository};
+use bygone::seal::{Derivation, Password, SealedKind};
 use bygone::tree::{NodeId, Numbers, Owner, Tree, TreeOptions};
 use divan::Bencher;
 use divan::counter::BytesCount;
@@ -38,6 +38,45 @@ fn text(seed: u64, bytes: usize) -> Vec<u8> {
     }
     words.truncate(bytes);
     words
+}
+
+/// What a chunk is, and how it is sealed.
+const SEALS: [&str; 6] = [
+    "text",
+    "text, encrypted",
+    "text, padded",
+    "noise",
+    "noise, encrypted",
+    "noise, padded",
+];
+
+/// Options of a repository that is sealed so.
+fn options(seal: &str) -> InitOptions {
+    let is_padded = seal.contains("padded");
+    let encryption = (is_padded || seal.contains("encrypted")).then(|| Encryption {
+        password: Password::new(b"open sesame".to_vec()).unwrap(),
+        derivation: Derivation::default(),
+        is_padded,
+        description: KeyDescription {
+            created: jiff::Timestamp::UNIX_EPOCH,
+            host: "host".into(),
+            user: "user".into(),
+            label: None,
+        },
+    });
+    InitOptions {
+        encryption,
+        ..InitOptions::default()
+    }
+}
+
+/// Bytes that do not compress.
+fn noise(seed: u64, bytes: usize) -> Vec<u8> {
+    let mut noise = vec![0; bytes];
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&seed.to_le_bytes());
+    hasher.finalize_xof().fill(&mut noise);
+    noise
 }
 
 fn chunks(written: &Written) -> Vec<ChunkPlace> {
@@ -79,12 +118,18 @@ fn image(memory_bytes: u64) -> (Tree, NodeId) {
     (tree, node)
 }
 
-/// A chunk that is not in memory: fetched, decompressed and checked against its id.
-#[divan::bench]
-fn chunk_open(bencher: Bencher) {
-    let written = Written::new();
-    let places = chunks(&written);
-    let fetcher = fetcher(&written, SMALL_CACHE_BYTES);
+/// A chunk that is not in memory: fetched, opened and checked against its id. It is text, or does not compress.
+#[divan::bench(args = SEALS)]
+fn chunk_open(bencher: Bencher, seal: &str) {
+    let written = Written::with(&options(seal));
+    let frames: Vec<Vec<Vec<u8>>> = (1..=CHUNKS as u64)
+        .map(|number| match seal.contains("noise") {
+            true => vec![noise(number, CHUNK_BYTES)],
+            false => vec![text(number, CHUNK_BYTES)],
+        })
+        .collect();
+    let places = written.pack(SealedKind::Data, &frames);
+    let fetcher = Fetcher::new(Arc::clone(&written.repository), SMALL_CACHE_BYTES);
     let mut next = places.iter().cycle();
     bencher
         .counter(BytesCount::new(CHUNK_BYTES))

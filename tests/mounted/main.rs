@@ -11,6 +11,9 @@ mod permissions;
 mod shown;
 mod whole;
 
+#[expect(dead_code, reason = "other tests use the rest of it")]
+#[path = "../support/encryption.rs"]
+mod encryption;
 #[path = "../support/machine.rs"]
 mod machine;
 #[path = "../support/snapshot.rs"]

@@ -9,11 +9,16 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
+use bygone::format::pack_name;
+use bygone::repo::{list_packs, read_pack_directory};
+use bygone::store::LocalStore;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, SeekFrom, Timespec, Timestamps};
 use rustix::io::Errno;
 
+use crate::encryption;
 use crate::machine::{Machine, assert_success, path_text, run, within};
 use crate::snapshot::{assert_same, snapshot};
 
@@ -352,7 +357,6 @@ fn what_is_damaged_is_eio_and_logged_and_all_else_still_reads() {
         );
     }
     let point = machine.back_up("--full");
-    // Noise is stored as it is, so that it is found in its pack.
     let (pack, offset) = find_in_packs(&machine, &noise(2, 1 << 20)[600_000..600_064]);
     flip(&pack, offset);
     let mount = machine.mount("mnt", &[]);
@@ -390,21 +394,28 @@ fn what_is_damaged_is_eio_and_logged_and_all_else_still_reads() {
     assert_eq!(whole, noise(2, 1 << 20)[..whole.len()]);
 }
 
+/// The pack in which these bytes are, and an offset in the frame that has them: of the very bytes, where they stand
+/// there as they are.
 pub fn find_in_packs(machine: &Machine, wanted: &[u8]) -> (PathBuf, u64) {
-    let mut folders = vec![machine.path("repository/packs")];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let bytes = fs::read(&path).unwrap();
-            if let Some(place) = bytes
-                .windows(wanted.len())
-                .position(|window| window == wanted)
-            {
-                return (path, place as u64);
+    let find = |bytes: &[u8]| {
+        bytes
+            .windows(wanted.len())
+            .position(|window| window == wanted)
+    };
+    let place = machine.path("repository");
+    let repository = encryption::open(Arc::new(LocalStore::open(&place).unwrap())).unwrap();
+    for (pack, _) in list_packs(&repository).unwrap() {
+        let path = place.join(pack_name(&pack));
+        let object = fs::read(&path).unwrap();
+        for frame in read_pack_directory(&repository, &pack).unwrap().frames() {
+            let start = frame.offset as usize;
+            let sealed = &object[start..start + frame.length as usize];
+            let length = frame.plain_length as usize;
+            let seal = repository.seal();
+            let plain = seal.open(frame.kind, &[], sealed, length).unwrap();
+            if find(&plain).is_some() {
+                let offset = find(sealed).unwrap_or(sealed.len() / 2);
+                return (path, (start + offset) as u64);
             }
         }
     }

@@ -11,6 +11,7 @@ use crossbeam_channel::bounded;
 use rustix::process::Signal;
 
 use crate::HANGS;
+use crate::encryption;
 use crate::files::forget_pages;
 use crate::machine::{Machine, Mount, figure, path_text, within};
 use crate::random::Random;
@@ -42,7 +43,7 @@ fn mounted_twice(machine: &Machine) -> (Mount, Mount) {
     let inner = machine.path("repository");
     let outer = machine.path("outer");
     let outer = ["-r", path_text(&outer)];
-    machine.done(&[outer[0], outer[1], "init"]);
+    machine.done(&[&outer, encryption::init_arguments()].concat());
     machine.done(&[outer[0], outer[1], "backup", path_text(&inner)]);
     let store = machine.mount("store", &[outer[0], outer[1], "--point", "latest"]);
     let repository = store.path(inner.strip_prefix("/").unwrap());

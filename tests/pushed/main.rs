@@ -11,6 +11,9 @@ mod limits;
 mod readers;
 
 #[expect(dead_code, reason = "other tests use the rest of it")]
+#[path = "../support/encryption.rs"]
+mod encryption;
+#[expect(dead_code, reason = "other tests use the rest of it")]
 #[path = "../support/machine.rs"]
 mod machine;
 #[path = "../support/random.rs"]

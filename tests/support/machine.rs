@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::encryption;
 use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount,
 };
@@ -36,7 +37,7 @@ impl Machine {
     /// A machine with an empty repository and an empty source.
     pub fn new() -> Self {
         let machine = Self::bare();
-        machine.done(&["init"]);
+        machine.done(encryption::init_arguments());
         fs::create_dir(machine.path("source")).unwrap();
         machine
     }
@@ -87,6 +88,7 @@ impl Machine {
             .env("XDG_STATE_HOME", self.path("state"))
             .args(arguments)
             .stdin(Stdio::null());
+        encryption::unlock(&mut command);
         command
     }
 

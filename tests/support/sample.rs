@@ -8,12 +8,14 @@ use bygone::fetch::Fetcher;
 use bygone::format::run::Owner;
 use bygone::format::{
     ChunkPlace, Content, Entry, EntryFlags, Extent, ExtentList, Features, Figures, FileType,
-    LeaseKind, LeaseRecord, Metadata, Moment, Point, PointKind, Record, RunReference, Section,
-    encode_extents, lease_name,
+    KeyDescription, LeaseKind, LeaseRecord, Metadata, Moment, Point, PointKind, Record,
+    RunReference, Section, encode_extents, lease_name,
 };
 use bygone::manifest::RunWriter;
-use bygone::repo::{Catalogue, FrameChunk, InitOptions, PackWriter, Repository, commit};
-use bygone::seal::{Compression, SealedKind};
+use bygone::repo::{
+    Catalogue, Encryption, FrameChunk, InitOptions, PackWriter, Repository, commit,
+};
+use bygone::seal::{Compression, Derivation, Password, SealedKind};
 use bygone::store::{Body, Store};
 use bygone::tree::{NodeId, Numbers, Tree, TreeOptions};
 
@@ -32,7 +34,52 @@ const LARGE_BYTES: usize = 24_000;
 /// Makes the repository in an empty store: a full point, and an incremental one with a file changed, one new and one
 /// gone.
 pub fn make(store: Arc<dyn Store>) -> (Arc<Repository>, Contents) {
-    let repository = Repository::init(store, &InitOptions::default()).unwrap();
+    make_with(store, &InitOptions::default())
+}
+
+/// What an encrypted one is made with. Its password takes little work.
+pub fn encrypted(is_padded: bool) -> InitOptions {
+    InitOptions {
+        encryption: Some(Encryption {
+            password: password(),
+            derivation: QUICK,
+            is_padded,
+            description: description(),
+        }),
+        ..InitOptions::default()
+    }
+}
+
+/// Who makes keys.
+pub fn description() -> KeyDescription {
+    KeyDescription {
+        created: jiff::Timestamp::UNIX_EPOCH,
+        host: "moon".into(),
+        user: "selene".into(),
+        label: None,
+    }
+}
+
+/// Little work.
+pub const QUICK: Derivation = Derivation {
+    memory_kib: 8,
+    passes: 1,
+    lanes: 1,
+};
+
+/// The password of encrypted ones.
+pub fn password() -> Password {
+    Password::new(b"open sesame".to_vec()).unwrap()
+}
+
+/// Opens a repository, encrypted or not.
+pub fn open(store: Arc<dyn Store>) -> bygone::base::Result<Arc<Repository>> {
+    Repository::unlock(store, &mut || Ok(password()))
+}
+
+/// The same, in a repository that is made as `options` say.
+pub fn make_with(store: Arc<dyn Store>, options: &InitOptions) -> (Arc<Repository>, Contents) {
+    let repository = Repository::init(store, options).unwrap();
     let packs = PackWriter::create(Arc::clone(&repository), false).unwrap();
     let small: Vec<Vec<u8>> = (0..4)
         .map(|seed| noise(seed, 700 + 100 * seed as usize))
@@ -119,7 +166,7 @@ pub fn make(store: Arc<dyn Store>) -> (Arc<Repository>, Contents) {
         refreshed: jiff::Timestamp::UNIX_EPOCH,
         replaces: None,
     };
-    let lease_bytes = lease.encode().unwrap();
+    let lease_bytes = lease.encode(repository.seal()).unwrap();
     repository
         .store()
         .put_new(&lease_name(&lease.id), Body::Bytes(&[&lease_bytes]))
@@ -188,7 +235,7 @@ pub struct Reading {
 /// Reads all that can be read of every point, through the tree as a mount does.
 pub fn read_all(store: Arc<dyn Store>) -> Reading {
     let mut reading = Reading::default();
-    let repository = match Repository::open(store) {
+    let repository = match open(store) {
         Ok(repository) => repository,
         Err(error) => {
             reading.errors.push(error.to_string());

@@ -26,9 +26,14 @@ pub struct Written {
 
 impl Written {
     pub fn new() -> Self {
+        Self::with(&InitOptions::default())
+    }
+
+    /// One whose repository is made so.
+    pub fn with(options: &InitOptions) -> Self {
         let memory = Arc::new(MemoryStore::new());
         let recording = Arc::new(Recording::new(memory.clone()));
-        let repository = Repository::init(recording.clone(), &InitOptions::default()).unwrap();
+        let repository = Repository::init(recording.clone(), options).unwrap();
         Self {
             memory,
             recording,

@@ -17,7 +17,8 @@
 
 use std::cmp::Ordering;
 use std::ops::Range;
-use std::sync::Arc;
+
+use bytes::Bytes;
 
 use crate::base::limits::{BLOCK_PLAIN_BYTES_MAX, ENTRY_BYTES_MAX};
 use crate::base::{ByteReader, ByteWriter, Error, ErrorKind, Result};
@@ -126,7 +127,7 @@ fn common_prefix(left: &[u8], right: &[u8]) -> usize {
 /// A block that is read. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Block {
-    plain: Arc<[u8]>,
+    plain: Bytes,
     /// Where the entries end and the restarts begin.
     entries_end: usize,
     count: usize,
@@ -155,7 +156,7 @@ impl Block {
     ///
     /// # Errors
     /// Corrupt, like those of all that reads, if they cannot be one.
-    pub fn open(plain: Arc<[u8]>) -> Result<Self> {
+    pub fn open(plain: Bytes) -> Result<Self> {
         let count_start = plain
             .len()
             .checked_sub(4)
@@ -522,7 +523,7 @@ mod tests {
 
     /// Asks a block everything that can be asked. Only that it ends counts, and that it does so without a panic.
     fn ask_everything(plain: &[u8], key: &[u8]) -> bool {
-        let Ok(block) = Block::open(plain.into()) else {
+        let Ok(block) = Block::open(Bytes::copy_from_slice(plain)) else {
             return false;
         };
         let whole = walk(block.cursor()).is_ok();

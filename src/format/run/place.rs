@@ -1,12 +1,13 @@
 //! Where the pieces of a run lie, and what they are sealed with.
 
 use std::fmt;
-use std::sync::Arc;
+
+use bytes::Bytes;
 
 use crate::base::limits::FOOTER_PLAIN_BYTES_MAX;
 use crate::base::{ByteReader, ByteWriter, Result, RunId};
 use crate::format::Section;
-use crate::seal::{SEAL_OVERHEAD_BYTES, SealedKind};
+use crate::seal::{SEAL_OVERHEAD_BYTES, SealedKind, sealed_bytes_max};
 
 /// The plain bytes up to which a piece stands in the footer instead of by itself: a request saved for few bytes.
 pub const INLINE_PIECE_BYTES_MAX: usize = 1024;
@@ -128,7 +129,7 @@ pub fn associated_data(run: &RunId, part_of: u8, number: u64) -> [u8; 25] {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PieceAt {
     /// Its plain bytes, in the footer itself.
-    Inline(Arc<[u8]>),
+    Inline(Bytes),
     /// Its place in the run's object, and its sealed length.
     Apart { offset: u64, length: u32 },
 }
@@ -139,7 +140,7 @@ const APART: u8 = 1;
 impl PieceAt {
     /// A piece without a byte.
     pub fn empty() -> Self {
-        Self::Inline(Arc::from([]))
+        Self::Inline(Bytes::new())
     }
 
     pub(super) fn encode(&self, writer: &mut ByteWriter) {
@@ -159,7 +160,10 @@ impl PieceAt {
     /// `end` is where the run's pieces end and its footer begins.
     pub(super) fn decode(reader: &mut ByteReader<'_>, end: u64) -> Result<Self> {
         match reader.u8()? {
-            INLINE => Ok(Self::Inline(reader.framed(INLINE_PIECE_BYTES_MAX)?.into())),
+            INLINE => {
+                let plain = reader.framed(INLINE_PIECE_BYTES_MAX)?;
+                Ok(Self::Inline(Bytes::copy_from_slice(plain)))
+            }
             APART => {
                 let offset = reader.varint()?;
                 let length = reader.varint_u32()?;
@@ -175,8 +179,7 @@ impl PieceAt {
 
 /// Can a sealed piece of a run have this length?
 pub(super) fn is_sealed_length(length: u32) -> bool {
-    (SEAL_OVERHEAD_BYTES..=FOOTER_PLAIN_BYTES_MAX + SEAL_OVERHEAD_BYTES)
-        .contains(&(length as usize))
+    (SEAL_OVERHEAD_BYTES..=sealed_bytes_max(FOOTER_PLAIN_BYTES_MAX)).contains(&(length as usize))
 }
 
 /// Does a range of bytes end at or before `end`?

@@ -1,6 +1,8 @@
 //! Runs that are not what was written: refused, with the run's name, and never a panic.
 
 use super::*;
+use bytes::Bytes;
+
 use crate::base::ByteWriter;
 use crate::base::{ErrorKind, Row};
 use crate::format::run::{
@@ -174,7 +176,7 @@ fn forged(bench: &Bench, blocks: &[&[&str]], lie: impl FnOnce(&mut SequenceAt)) 
         index.push(&first_key, body.as_bytes()).unwrap();
     }
     let mut part = part.unwrap();
-    part.at = PieceAt::Inline(index.finish_block(|plain| plain.into()));
+    part.at = PieceAt::Inline(index.finish_block(Bytes::copy_from_slice));
     let mut sequence = SequenceAt {
         rows,
         blocks: blocks.len() as u64,
@@ -190,7 +192,7 @@ fn forged(bench: &Bench, blocks: &[&[&str]], lie: impl FnOnce(&mut SequenceAt)) 
     let footer = RunFooter {
         counts: Default::default(),
         sequences,
-        ids: PieceAt::Inline(ids.as_bytes().into()),
+        ids: PieceAt::Inline(Bytes::copy_from_slice(ids.as_bytes())),
         owners: PieceAt::empty(),
         filters: None,
     };
@@ -245,7 +247,7 @@ fn blocks_out_of_order_rows_and_counts_that_lie_are_refused_by_name() {
     refused(walk(good, |files| files.rows -= 1));
     // An index that is no block, and one that leads out of the run.
     refused(walk(good, |files| {
-        files.index[0].at = PieceAt::Inline([1, 2, 3].as_slice().into())
+        files.index[0].at = PieceAt::Inline(Bytes::from_static(&[1, 2, 3]))
     }));
     refused(walk(good, |files| files.length -= 1));
     refused(walk(good, |files| files.length += 1 << 40));

@@ -210,20 +210,22 @@ fn each_page(
     mut page: impl FnMut(u64, &[u8]) -> Result<()>,
 ) -> Result<()> {
     let store = check.repository.store();
+    let seal = check.repository.seal();
+    let range_of = |number| run.footer.page_range(seal, section, number);
     let mut number = 0;
     while run.footer.items_of_page(section, number) > 0 {
         check.go_on()?;
-        let start = run.footer.page_range(section, number).start;
+        let start = range_of(number).start;
         let mut last = number;
         while run.footer.items_of_page(section, last + 1) > 0
-            && run.footer.page_range(section, last + 1).end - start <= REQUEST_BYTES
+            && range_of(last + 1).end - start <= REQUEST_BYTES
         {
             last += 1;
         }
-        let end = run.footer.page_range(section, last).end;
+        let end = range_of(last).end;
         let bytes = store.get_range(&run.name, start..end)?;
         for number in number..=last {
-            let range = run.footer.page_range(section, number);
+            let range = range_of(number);
             page(
                 number,
                 &bytes[(range.start - start) as usize..(range.end - start) as usize],

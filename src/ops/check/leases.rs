@@ -13,7 +13,7 @@ pub(super) fn check(check: &Check<'_>) -> Result<()> {
         };
         let read = store
             .get(&listed.name)
-            .and_then(|bytes| LeaseRecord::decode(&id, &bytes));
+            .and_then(|bytes| LeaseRecord::decode(check.repository.seal(), &id, &bytes));
         match read {
             Err(error) if error.kind() != ErrorKind::Missing => {
                 check.reporter.failed(&listed.name, error)?;

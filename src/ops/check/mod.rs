@@ -12,6 +12,7 @@
 mod costs;
 mod data;
 mod index;
+mod keys;
 mod leases;
 mod locations;
 mod origins;
@@ -88,6 +89,7 @@ pub fn check(
     index::check(&check, &packs, &used, options.points.is_none())?;
     if options.points.is_none() {
         leases::check(&check)?;
+        keys::check(&check)?;
     }
     if options.read_data {
         let lost = data::check(&check, &packs, &scope)?;

@@ -1,6 +1,6 @@
 //! Records: their order, their rows, what filters say of them, and the content of their entries.
 
-use std::sync::Arc;
+use bytes::Bytes;
 
 use super::Check;
 use super::costs::{Costs, Lost};
@@ -240,7 +240,7 @@ pub(super) fn each_entry(
 /// Asks a filter about rising keys, one part in memory.
 struct FilterProbe {
     filter: Filter,
-    part: Option<(usize, Arc<[u8]>)>,
+    part: Option<(usize, Bytes)>,
 }
 
 impl FilterProbe {

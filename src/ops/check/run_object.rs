@@ -1,6 +1,6 @@
 //! A run's object, piece by piece, where damage to one keeps none of the others from being read.
 
-use std::sync::Arc;
+use bytes::Bytes;
 
 use super::Check;
 use crate::base::{Error, Result, Row, RunId};
@@ -105,9 +105,9 @@ impl<'a> RunObject<'a> {
         part_of: u8,
         number: u64,
         at: &PieceAt,
-    ) -> Result<Arc<[u8]>> {
+    ) -> Result<Bytes> {
         match at {
-            PieceAt::Inline(plain) => Ok(Arc::clone(plain)),
+            PieceAt::Inline(plain) => Ok(plain.clone()),
             PieceAt::Apart { offset, length } => {
                 let range = *offset..offset + u64::from(*length);
                 let sealed = self.check.repository.store().get_range(&self.name, range)?;
@@ -122,7 +122,7 @@ impl<'a> RunObject<'a> {
         part_of: u8,
         number: u64,
         sealed: &[u8],
-    ) -> Result<Arc<[u8]>> {
+    ) -> Result<Bytes> {
         let associated = associated_data(&self.id, part_of, number);
         let seal = self.check.repository.seal();
         let plain = seal.open(kind, &associated, sealed, kind.plain_bytes_max())?;

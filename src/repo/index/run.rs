@@ -10,6 +10,7 @@ use crate::format::{
     IndexFooter, IndexRow, IndexSection, PACKS_PER_PAGE, PREFIX_BYTES, ROWS_PER_PAGE, decode_packs,
     decode_rows, index_name,
 };
+use crate::store::read_or_disbelieve;
 
 use super::super::Repository;
 
@@ -33,14 +34,20 @@ impl IndexRun {
     /// Reads a run's footer: one request, two if it supersedes very many.
     pub(super) fn open(repository: &Repository, id: IndexId) -> Result<Self> {
         let name = index_name(&id);
-        let (mut tail, length) = repository.store().get_tail(&name, TAIL_BYTES)?;
+        read_or_disbelieve(repository.store(), &name, || {
+            Self::read(repository, id, &name)
+        })
+    }
+
+    fn read(repository: &Repository, id: IndexId, name: &str) -> Result<Self> {
+        let (mut tail, length) = repository.store().get_tail(name, TAIL_BYTES)?;
         let footer = IndexFooter::encoded_length(&tail, length).and_then(|needed| {
             match usize::try_from(needed).unwrap_or(usize::MAX) {
                 needed if needed <= tail.len() => drop(tail.drain(..tail.len() - needed)),
                 _ => {
                     tail = repository
                         .store()
-                        .get_range(&name, length - needed..length)?
+                        .get_range(name, length - needed..length)?
                 }
             }
             IndexFooter::decode(repository.seal(), &id, &tail, length)
@@ -109,15 +116,27 @@ impl IndexRun {
 
     /// The rows of the pages `first..end`, in one request.
     fn read_rows(&self, repository: &Repository, first: u64, end: u64) -> Result<Vec<IndexRow>> {
-        let start = self.footer.page_range(IndexSection::Rows, first).start;
-        let last = self.footer.page_range(IndexSection::Rows, end - 1).end;
+        read_or_disbelieve(repository.store(), &index_name(&self.id), || {
+            self.try_read_rows(repository, first, end)
+        })
+    }
+
+    fn try_read_rows(
+        &self,
+        repository: &Repository,
+        first: u64,
+        end: u64,
+    ) -> Result<Vec<IndexRow>> {
+        let seal = repository.seal();
+        let range_of = |page| self.footer.page_range(seal, IndexSection::Rows, page);
+        let (start, last) = (range_of(first).start, range_of(end - 1).end);
         let name = index_name(&self.id);
         let bytes = repository.store().get_range(&name, start..last)?;
         let mut rows = Vec::new();
         for page in first..end {
-            let range = self.footer.page_range(IndexSection::Rows, page);
+            let range = range_of(page);
             let sealed = &bytes[(range.start - start) as usize..(range.end - start) as usize];
-            let decoded = decode_rows(repository.seal(), &self.id, page, sealed)
+            let decoded = decode_rows(seal, &self.id, page, sealed)
                 .and_then(|decoded| self.check_items(IndexSection::Rows, page, decoded))
                 .map_err(|error| error.context(format_args!("{name}, offset {}", range.start)))?;
             rows.extend(decoded);
@@ -126,8 +145,16 @@ impl IndexRun {
     }
 
     fn read_packs(&self, repository: &Repository, page: u64) -> Result<Vec<PackId>> {
+        read_or_disbelieve(repository.store(), &index_name(&self.id), || {
+            self.try_read_packs(repository, page)
+        })
+    }
+
+    fn try_read_packs(&self, repository: &Repository, page: u64) -> Result<Vec<PackId>> {
         let name = index_name(&self.id);
-        let range = self.footer.page_range(IndexSection::Packs, page);
+        let range = self
+            .footer
+            .page_range(repository.seal(), IndexSection::Packs, page);
         if range.is_empty() {
             return Ok(Vec::new());
         }

@@ -125,6 +125,7 @@ async fn refused(
     };
     let text = String::from_utf8_lossy(&bytes).into_owned();
     let mut refusal = Refusal::read(&asked.host, parts.status.as_u16(), &text);
+    refusal.has_body = !matches!(asked.want, Want::Head);
     let header = |name: &str| {
         let value = parts.headers.get(name)?;
         value.to_str().ok().map(str::to_owned)

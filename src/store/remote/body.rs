@@ -228,7 +228,13 @@ pub(super) fn root_cause(error: &dyn std::error::Error) -> String {
     while let Some(source) = deepest.source() {
         deepest = source;
     }
-    deepest.to_string()
+    match deepest.to_string() {
+        // What a server that speaks no TLS looks like to one that expects it.
+        text if text.contains("InvalidContentType") => {
+            format!("it does not speak TLS; is its address http://? ({text})")
+        }
+        text => text,
+    }
 }
 
 fn begin(pace: Option<&Pace>) -> Option<Pin<Box<Sleep>>> {

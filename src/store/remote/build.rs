@@ -16,7 +16,7 @@ use url::Url;
 
 use crate::base::{Error, ErrorKind, Result};
 
-use super::super::{Bucket, Location, Settings};
+use super::super::{Bucket, Settings};
 use super::body::root_cause;
 use super::place::{Place, Protocol};
 use super::transport::Connector;
@@ -161,14 +161,10 @@ pub(super) fn web_dav(url: &Url, mut settings: Settings) -> Result<Built> {
     let user = Some(url.username()).filter(|user| !user.is_empty());
     let user = user.map(str::to_owned).or(settings.remove("user"));
     settings.remove("user");
+    connector.authorization = authorization(url, user.as_deref(), settings.remove("password"))?;
     let mut address = url.clone();
     // The user goes into a header. A URL with a host takes none away without complaint.
     let _ = address.set_username("");
-    connector.authorization =
-        authorization(&address, user.as_deref(), settings.remove("password"))?;
-    // The library makes the collections below its address that are missing, so that it begins at the topmost.
-    let prefix = Location::web_prefix(url)?;
-    address.set_path("");
     let options = client_options(Some(address.as_str()), &settings)?;
     let options = self::options::<ClientConfigKey>(&settings)?
         .into_iter()
@@ -185,8 +181,8 @@ pub(super) fn web_dav(url: &Url, mut settings: Settings) -> Result<Built> {
     Ok(Built {
         objects: Arc::new(store),
         parts: None,
-        place: place(Protocol::WebDav, url.as_str(), url.path(), None),
-        root: root(&prefix)?,
+        place: place(Protocol::WebDav, url.as_str(), address.as_str(), None),
+        root: Path::default(),
         has_tails: true,
         has_conditions: false,
     })

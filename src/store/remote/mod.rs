@@ -264,3 +264,6 @@ fn mode(is_conditional: bool) -> PutMode {
         false => PutMode::Overwrite,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -65,9 +65,13 @@ impl Place {
     pub(super) fn explain(&self, action: &str, name: &str, trouble: &Trouble) -> Error {
         match &trouble.problem {
             Some(Problem::Refused(refusal)) => self.explain_refusal(action, name, refusal),
+            Some(Problem::Broken { host, .. }) if tells_credentials(host) => Error::new(
+                ErrorKind::Denied,
+                format!("cannot {action} {name}: {}", self.advice_without_any()),
+            ),
             Some(Problem::Broken { host, text }) => Error::new(
                 ErrorKind::Unreachable,
-                format!("cannot {action} {name} in {}: {host}: {text}", self.shown),
+                format!("cannot {action} {name}: {host}: {text}"),
             ),
             None => self.explain_rest(action, name, &trouble.error),
         }
@@ -85,11 +89,7 @@ impl Place {
         };
         Error::new(
             kind,
-            format!(
-                "cannot {action} {name} in {}: {}",
-                self.shown,
-                super::body::root_cause(error)
-            ),
+            format!("cannot {action} {name}: {}", super::body::root_cause(error)),
         )
     }
 
@@ -105,8 +105,8 @@ impl Place {
             .filter(|words| !words.is_empty())
             .fold(String::new(), |text, words| format!("{text}, {words}"));
         let message = format!(
-            "cannot {action} {name} in {}: {advice} ({} answered {}{answer})",
-            self.shown, refusal.host, refusal.status
+            "cannot {action} {name}: {advice} ({} answered {}{answer})",
+            refusal.host, refusal.status
         );
         Error::new(kind, message)
     }
@@ -115,6 +115,9 @@ impl Place {
     fn judge(&self, refusal: &Refusal) -> (ErrorKind, String) {
         let is = |codes: &[&str]| codes.contains(&refusal.code.as_str());
         let noun = self.noun();
+        if tells_credentials(&refusal.host) {
+            return (ErrorKind::Denied, self.advice_without_any());
+        }
         let is_no_bucket = is(&NO_BUCKET[..2])
             || (self.protocol == Protocol::Google
                 && is(&NO_BUCKET[2..])
@@ -146,7 +149,16 @@ impl Place {
             let advice = "there is no collection to put it in".to_owned();
             return (ErrorKind::Failed, advice);
         }
+        // Taken for a missing object it would look like damage.
+        if self.protocol == Protocol::S3 && refusal.status == 404 && refusal.lacks_code() {
+            let advice = "no S3 server answers so; is the endpoint right?".to_owned();
+            return (ErrorKind::Failed, advice);
+        }
         judge_status(refusal.status)
+    }
+
+    fn advice_without_any(&self) -> String {
+        format!("no credentials were found: {}", self.advice_on_sources())
     }
 
     fn advice_on_region(&self, refusal: &Refusal) -> String {
@@ -217,6 +229,16 @@ impl Place {
             Protocol::WebDav => "collection",
         }
     }
+}
+
+/// Is this one of the hosts that clouds tell machines their roles' credentials by?
+pub(super) fn tells_credentials(host: &str) -> bool {
+    let name = host.split(':').next().unwrap_or_default();
+    host.starts_with("[fd00:ec2::")
+        || matches!(
+            name,
+            "169.254.169.254" | "169.254.170.2" | "169.254.170.23" | "metadata.google.internal"
+        )
 }
 
 /// What a refusal of this status is, where no code says it better, and what to do about it.
@@ -319,7 +341,32 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Unreachable);
         assert_eq!(
             error.to_string(),
-            "cannot read config in s3://moon/a: server:1: Connection refused"
+            "cannot read config: server:1: Connection refused"
         );
+    }
+
+    #[test]
+    fn who_has_no_credentials_is_told_where_they_come_from() {
+        let trouble = Trouble {
+            problem: Some(Problem::Broken {
+                host: "169.254.169.254".to_owned(),
+                text: "No route to host".to_owned(),
+            }),
+            ..refused(0, "")
+        };
+        let error = place().explain("read", "config", &trouble);
+        assert_eq!(error.kind(), ErrorKind::Denied);
+        assert!(error.to_string().contains("AWS_PROFILE"), "{error}");
+    }
+
+    #[test]
+    fn a_server_that_speaks_no_s3_has_lost_nothing() {
+        let mut trouble = refused(404, "");
+        if let Some(Problem::Refused(refusal)) = &mut trouble.problem {
+            refusal.has_body = true;
+        }
+        let error = place().explain("read", "config", &trouble);
+        assert_eq!(error.kind(), ErrorKind::Failed);
+        assert!(error.to_string().contains("endpoint"), "{error}");
     }
 }

@@ -21,6 +21,8 @@ pub(super) struct Refusal {
     pub(super) host: String,
     /// The HTTP status: 200, if an error came in the place of what was asked for.
     pub(super) status: u16,
+    /// Could the server say more than its status? Not to a request for headers alone.
+    pub(super) has_body: bool,
     /// The protocol's word for it, such as NoSuchBucket; empty, if there was none.
     pub(super) code: String,
     /// The server's words; empty, if there were none.
@@ -83,6 +85,11 @@ pub(super) async fn heeded<T>(
 }
 
 impl Refusal {
+    /// Did the server say nothing where it could have?
+    pub(super) fn lacks_code(&self) -> bool {
+        self.has_body && self.code.is_empty()
+    }
+
     /// Reads what the body of a refusal says: XML of S3, GCS and Azure, or JSON of Google's.
     pub(super) fn read(host: &str, status: u16, body: &str) -> Self {
         let text = |names: [&str; 2]| {
@@ -95,6 +102,7 @@ impl Refusal {
         Self {
             host: host.to_owned(),
             status,
+            has_body: true,
             code: text(["Code", "reason"]),
             message: text(["Message", "message"]),
             region: text(["Region", "x-amz-bucket-region"]),

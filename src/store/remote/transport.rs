@@ -18,6 +18,7 @@ use object_store::client::{
 use super::super::Rates;
 use super::answer::{Asked, judge};
 use super::body::{Activity, Received, Sending, Words, broken, root_cause};
+use super::place::tells_credentials;
 
 /// How long a connection may take to come about.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -29,6 +30,9 @@ const READ_LIMIT: Duration = Duration::from_secs(8);
 /// The same of a request that changes something: servers store what they were sent before they answer, and what was
 /// handed to a slow connection lies in buffers for a while.
 const CHANGE_LIMIT: Duration = Duration::from_secs(120);
+
+/// How long the machine's own cloud may take to tell its role: it is near, or there is none.
+const CREDENTIALS_LIMIT: Duration = Duration::from_secs(2);
 
 /// How long an idle connection is kept: servers close theirs after a minute or so.
 const POOL_LIMIT: Duration = Duration::from_secs(50);
@@ -105,6 +109,7 @@ impl HttpService for Service {
         }
         let asked = Asked::of(&parts);
         let limit = match is_reading(&parts.method) {
+            _ if tells_credentials(&asked.host) => CREDENTIALS_LIMIT,
             true => READ_LIMIT,
             false => CHANGE_LIMIT,
         };

@@ -19,7 +19,7 @@ fuzz_target!(|data: &[u8]| {
         at: PieceAt::empty(),
     };
     within_input(&plain, || {
-        let Ok(index) = Block::open(plain.as_slice().into()) else {
+        let Ok(index) = Block::open(plain.clone().into()) else {
             return;
         };
         for key in [&b"\0m"[..], b"", b"z", &data[..data.len().min(9)]] {

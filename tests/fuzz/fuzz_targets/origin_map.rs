@@ -12,7 +12,7 @@ const ROWS: u64 = 20;
 fuzz_target!(|data: &[u8]| {
     let plain = near(VALID, data);
     within_input(&plain, || {
-        let Ok(block) = Block::open(plain.as_slice().into()) else {
+        let Ok(block) = Block::open(plain.clone().into()) else {
             return;
         };
         for number in 0..20_u32 {

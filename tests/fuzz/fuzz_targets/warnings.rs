@@ -10,7 +10,7 @@ const VALID: &[u8] = include_bytes!("../../golden/warnings");
 fuzz_target!(|data: &[u8]| {
     let plain = near(VALID, data);
     within_input(&plain, || {
-        let Ok(block) = Block::open(plain.as_slice().into()) else {
+        let Ok(block) = Block::open(plain.clone().into()) else {
             return;
         };
         let mut cursor = block.cursor();

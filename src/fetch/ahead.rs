@@ -1,0 +1,142 @@
+//! Fetching what somebody is likely to ask for, from a distant store, before they do.
+//!
+//! Frames that lie side by side come in one request, several requests at a time, into the memory cache. How much is under
+//! way follows from what the line was measured to do, and all of it together is bounded by a part of the cache. What nobody
+//! is interested in any longer (a reader has gone elsewhere) is not begun. What goes wrong here goes wrong again, and is
+//! told, when it is asked for.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+
+use crate::format::ChunkPlace;
+use crate::seal::SealedKind;
+
+use super::Fetcher;
+use super::batch::{Wanted, group};
+use super::memory::Claim;
+
+/// Requests that share what one reader has ahead: while one brings bytes, the others wait out their delays.
+const REQUESTS_AHEAD: u64 = 4;
+
+/// Bytes of one request, for what is ahead: little enough that its first frame is soon there, enough that a request's own
+/// cost is small.
+const REQUEST_BYTES_MIN: u64 = 256 << 10;
+const REQUEST_BYTES_MAX: u64 = 4 << 20;
+
+/// Somebody's interest in what is fetched ahead for them. Dropped, it ends, and so does all that was not begun yet.
+#[derive(Debug, Default)]
+pub struct Interest(Arc<()>);
+
+/// Bytes that are under way ahead; counted until dropped.
+struct UnderWay {
+    fetcher: Arc<Fetcher>,
+    bytes: u64,
+}
+
+/// An interest as those see it who work for it.
+#[derive(Debug, Clone)]
+pub struct Interested(Weak<()>);
+
+impl Interest {
+    /// For those who work for it.
+    pub fn watch(&self) -> Interested {
+        Interested(Arc::downgrade(&self.0))
+    }
+}
+
+impl Interested {
+    /// Does it go on?
+    pub fn is_there(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+}
+
+impl Fetcher {
+    /// How many bytes a reader in order should have ahead of it. None where reading ahead does not pay: the store is not
+    /// distant, or all that was read of late came from nearby.
+    pub fn ahead_bytes(&self) -> Option<u64> {
+        let distant = self.distant.as_ref()?;
+        distant.line.is_asked().then(|| distant.line.ahead_bytes())
+    }
+
+    /// Has a thread do `job`, which works out what to fetch ahead and may wait for that. Nothing is done where the store is
+    /// not distant.
+    pub fn later(&self, job: impl FnOnce() + Send + 'static) {
+        if let Some(distant) = &self.distant {
+            distant.later(job);
+        }
+    }
+
+    /// Begins to bring these chunks' frames into memory, and returns at once.
+    pub fn fetch_ahead(self: &Arc<Self>, places: &[ChunkPlace], interested: &Interested) {
+        let Some(distant) = &self.distant else { return };
+        let request_bytes = (distant.line.ahead_bytes() / REQUESTS_AHEAD)
+            .clamp(REQUEST_BYTES_MIN, REQUEST_BYTES_MAX);
+        let mut wanted: Vec<Wanted<'static>> = places
+            .iter()
+            .map(|place| Wanted::frame(SealedKind::Data, place))
+            .filter(|wanted| !self.memory.is_known(&wanted.key))
+            .collect();
+        wanted.sort_by_key(|wanted| wanted.key);
+        wanted.dedup_by_key(|wanted| wanted.key);
+        for neighbours in group(&wanted, self.bounds().within(request_bytes)) {
+            let bytes = neighbours.iter().map(Wanted::bytes).sum();
+            let Some(under_way) = UnderWay::begin(self, bytes) else {
+                return;
+            };
+            let (neighbours, interested) = (neighbours.to_vec(), interested.clone());
+            distant.later(move || {
+                if interested.is_there() {
+                    under_way.fetcher.bring(&neighbours);
+                }
+            });
+        }
+    }
+
+    /// Brings neighbours into memory, but for what is there or on its way.
+    fn bring(&self, neighbours: &[Wanted<'static>]) {
+        let mut wanted = Vec::with_capacity(neighbours.len());
+        let mut leads = Vec::with_capacity(neighbours.len());
+        for one in neighbours {
+            if let Claim::Lead(lead) = self.memory.claim(&one.key) {
+                wanted.push(*one);
+                leads.push(lead);
+            }
+        }
+        let mut leads = leads.into_iter();
+        for neighbours in group(&wanted, self.bounds()) {
+            self.load(neighbours, &mut |one, sealed| {
+                let lead = leads.next().expect("each that is loaded has a leader");
+                let opened = sealed.and_then(|sealed| self.open(one, sealed));
+                if let Err(error) = &opened {
+                    log::debug!("a read ahead failed: {error}");
+                }
+                lead.complete(&opened);
+            });
+        }
+    }
+}
+
+impl UnderWay {
+    /// None if that would be too much.
+    fn begin(fetcher: &Arc<Fetcher>, bytes: u64) -> Option<Self> {
+        let bytes_max = fetcher.distant.as_ref()?.line.ahead_bytes_max();
+        let counted = &fetcher.ahead_under_way;
+        if counted.fetch_add(bytes, Ordering::Relaxed) + bytes > bytes_max {
+            counted.fetch_sub(bytes, Ordering::Relaxed);
+            return None;
+        }
+        Some(Self {
+            fetcher: Arc::clone(fetcher),
+            bytes,
+        })
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.fetcher
+            .ahead_under_way
+            .fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
