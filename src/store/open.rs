@@ -41,7 +41,7 @@ pub fn create(location: &Location, settings: &Settings) -> Result<Arc<dyn Store>
         _ => {
             let (store, is_empty) = distant(location, settings)?;
             let store = Retrying::new(store, settings.patience);
-            let is_empty = store.read("what is there", is_empty);
+            let is_empty = store.read(is_empty);
             match is_empty.map_err(|error| error.context(location))? {
                 true => Ok(Arc::new(store)),
                 false => Err(Error::new(

@@ -19,10 +19,13 @@ use super::{Body, Listed, Store};
 /// How much of an object is compared to tell it from another of the same name and length.
 const COMPARED_BYTES: u64 = 64 << 10;
 
+/// After so long somebody who watches should hear why nothing goes on.
+const TOLD_AFTER: Duration = Duration::from_secs(10);
+
 /// How long to go on.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// For a request that reads: less than the 30 s after which a mount gives a read up.
+    /// For a request that reads: with the last attempt, no more than the 30 s after which a mount gives a read up.
     pub read: Duration,
     /// For one that changes the store: a backup of hours outlives an outage of minutes.
     pub change: Duration,
@@ -37,7 +40,7 @@ pub struct Patience {
 impl Default for Patience {
     fn default() -> Self {
         Self {
-            read: Duration::from_secs(25),
+            read: Duration::from_secs(20),
             change: Duration::from_secs(5 * 60),
             first: Duration::from_secs(5),
             wait_first: Duration::from_millis(100),
@@ -52,6 +55,9 @@ pub struct Retrying {
     patience: Patience,
     /// Has the store ever answered anything?
     has_answered: AtomicBool,
+    /// Has patience ended, and has the store not answered since? Then a request is tried once: whoever is offline need
+    /// not wait for each of them.
+    is_down: AtomicBool,
 }
 
 impl Retrying {
@@ -61,32 +67,37 @@ impl Retrying {
             inner,
             patience,
             has_answered: AtomicBool::new(false),
+            is_down: AtomicBool::new(false),
         }
     }
 
     /// Does `operation` until it succeeds, fails for good, or has been tried for `limit`. It is told how often it was
     /// tried before.
-    fn retry<T>(
-        &self,
-        what: &str,
-        limit: Duration,
-        mut operation: impl FnMut(u32) -> Result<T>,
-    ) -> Result<T> {
+    fn retry<T>(&self, limit: Duration, mut operation: impl FnMut(u32) -> Result<T>) -> Result<T> {
         let begun = Instant::now();
         let mut wait = self.patience.wait_first;
+        let mut has_warned = false;
         for tried in 0.. {
             let error = match operation(tried) {
                 Err(error) if error.kind() == ErrorKind::Unreachable => error,
                 result => {
                     self.has_answered.store(true, Ordering::Relaxed);
+                    self.is_down.store(false, Ordering::Relaxed);
                     return result;
                 }
             };
             let pause = jittered(wait);
-            if !self.may_go_on(begun.elapsed() + pause, limit, tried) {
+            let elapsed = begun.elapsed();
+            if !self.may_go_on(elapsed + pause, limit, tried) {
+                self.is_down.store(true, Ordering::Relaxed);
                 return Err(told_with_count(error, tried + 1));
             }
-            log::info!("{what}: {error}; asking again in {} ms", pause.as_millis());
+            if !has_warned && elapsed > TOLD_AFTER {
+                has_warned = true;
+                log::warn!("{error}; going on trying for {} s", limit.as_secs());
+            } else {
+                log::info!("{error}; asking again in {} ms", pause.as_millis());
+            }
             std::thread::sleep(pause);
             wait = (wait * 2).min(self.patience.wait_max);
         }
@@ -94,6 +105,9 @@ impl Retrying {
     }
 
     fn may_go_on(&self, elapsed: Duration, limit: Duration, tried: u32) -> bool {
+        if self.is_down.load(Ordering::Relaxed) {
+            return false;
+        }
         match self.has_answered.load(Ordering::Relaxed) {
             true => elapsed <= limit,
             // At least twice: the first connection may be the one that is lost.
@@ -101,16 +115,12 @@ impl Retrying {
         }
     }
 
-    /// Does an `operation` that reads until it succeeds or patience ends; `what` is told in the log.
+    /// Does an `operation` that reads until it succeeds or patience ends.
     ///
     /// # Errors
     /// Those of the operation.
-    pub(super) fn read<T>(
-        &self,
-        what: &str,
-        mut operation: impl FnMut() -> Result<T>,
-    ) -> Result<T> {
-        self.retry(what, self.patience.read, |_| operation())
+    pub(super) fn read<T>(&self, mut operation: impl FnMut() -> Result<T>) -> Result<T> {
+        self.retry(self.patience.read, |_| operation())
     }
 
     /// Is the object of this name what `body` is? Its length and its last bytes tell.
@@ -126,19 +136,19 @@ impl Retrying {
 
 impl Store for Retrying {
     fn get(&self, name: &str) -> Result<Vec<u8>> {
-        self.read(name, || self.inner.get(name))
+        self.read(|| self.inner.get(name))
     }
 
     fn get_range(&self, name: &str, range: Range<u64>) -> Result<Vec<u8>> {
-        self.read(name, || self.inner.get_range(name, range.clone()))
+        self.read(|| self.inner.get_range(name, range.clone()))
     }
 
     fn get_tail(&self, name: &str, length: u64) -> Result<(Vec<u8>, u64)> {
-        self.read(name, || self.inner.get_tail(name, length))
+        self.read(|| self.inner.get_tail(name, length))
     }
 
     fn put_new(&self, name: &str, body: Body<'_>) -> Result<()> {
-        self.retry(name, self.patience.change, |tried| {
+        self.retry(self.patience.change, |tried| {
             match self.inner.put_new(name, body) {
                 Err(error) if error.kind() == ErrorKind::Exists && tried > 0 => {
                     match self.is_ours(name, body)? {
@@ -152,11 +162,11 @@ impl Store for Retrying {
     }
 
     fn list(&self, prefix: &str, from: &str) -> Result<Vec<Listed>> {
-        self.read(prefix, || self.inner.list(prefix, from))
+        self.read(|| self.inner.list(prefix, from))
     }
 
     fn delete(&self, name: &str) -> Result<()> {
-        self.retry(name, self.patience.change, |_| self.inner.delete(name))
+        self.retry(self.patience.change, |_| self.inner.delete(name))
     }
 
     fn location(&self) -> String {
@@ -253,6 +263,29 @@ mod tests {
         let asked = recording.take().len();
         assert!(asked > 2, "{asked}");
         assert!(error.to_string().contains("times"), "{error}");
+    }
+
+    #[test]
+    fn a_store_that_is_down_is_asked_once_a_request_until_it_answers() {
+        let memory = Arc::new(MemoryStore::new());
+        memory.put_new("points/a", Body::Bytes(&[b"a"])).unwrap();
+        let (recording, store) =
+            faulty(&memory, FaultPlan::fail(Moment::Before, 0, ErrorKind::Full));
+        store.is_down.store(true, Ordering::Relaxed);
+        store.get("points/a").unwrap();
+        assert!(!store.is_down.load(Ordering::Relaxed));
+        assert_eq!(recording.take().len(), 1);
+        let never = FaultPlan {
+            operations: Operations::Reads,
+            at: 1,
+            moment: Moment::Before,
+            effect: Effect::FailFromThenOn(ErrorKind::Unreachable),
+        };
+        let (recording, store) = faulty(&memory, never);
+        store.get("points/a").unwrap_err();
+        assert!(recording.take().len() > 1);
+        store.get("points/a").unwrap_err();
+        assert_eq!(recording.take().len(), 1);
     }
 
     #[test]

@@ -19,9 +19,10 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
+use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt, TryStreamExt};
 use object_store::path::Path;
-use object_store::{ObjectStoreExt, PutMode};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode};
 use url::Url;
 
 use crate::base::{Error, Result};
@@ -123,17 +124,27 @@ impl RemoteStore {
             }
             _ => objects.list(folder),
         };
-        let listing = listing
-            .try_filter_map(|meta| std::future::ready(Ok(self.listed(&meta, prefix, from))))
-            .try_collect::<Vec<Listed>>();
-        let mut listed = self.ask("list", folder_noun(prefix), heeded(listing))?;
+        let metas = match runtime()?.block_on(heeded(listing.try_collect())) {
+            Err(trouble) if self.built.place.wants_steps(&trouble) => {
+                self.ask("list", folder_noun(prefix), stepwise(&**objects, folder))?
+            }
+            listed => listed.map_err(|trouble| {
+                self.built
+                    .place
+                    .explain("list", folder_noun(prefix), &trouble)
+            })?,
+        };
+        let mut listed: Vec<Listed> = metas
+            .iter()
+            .filter_map(|meta| self.listed(meta, prefix, from))
+            .collect();
         listed.sort_unstable_by(|one, other| one.name.cmp(&other.name));
         listed.dedup_by(|one, other| one.name == other.name);
         Ok(listed)
     }
 
     /// An object of a listing; None for what no store of this kind has written.
-    fn listed(&self, meta: &object_store::ObjectMeta, prefix: &str, from: &str) -> Option<Listed> {
+    fn listed(&self, meta: &ObjectMeta, prefix: &str, from: &str) -> Option<Listed> {
         let root = self.built.root.as_ref();
         let name = meta.location.as_ref().strip_prefix(root)?;
         let name = match root.is_empty() {
@@ -165,6 +176,38 @@ impl RemoteStore {
         let mut listing = self.built.objects.list(folder);
         let first = heeded(async move { listing.next().await.transpose() });
         Ok(self.ask("list", "what is there", first)?.is_none())
+    }
+}
+
+/// All objects below a folder, asked for folder by folder, a few at once.
+async fn stepwise(
+    objects: &dyn ObjectStore,
+    folder: Option<&Path>,
+) -> std::result::Result<Vec<ObjectMeta>, Trouble> {
+    const FOLDERS_AT_ONCE: usize = 8;
+    let mut found = Vec::new();
+    let mut waiting = vec![folder.cloned().unwrap_or_default()];
+    let mut under_way = FuturesUnordered::new();
+    loop {
+        while under_way.len() < FOLDERS_AT_ONCE
+            && let Some(folder) = waiting.pop()
+        {
+            under_way.push(heeded(async move {
+                objects.list_with_delimiter(Some(&folder)).await
+            }));
+        }
+        let Some(listed) = under_way.next().await else {
+            return Ok(found);
+        };
+        match listed {
+            Ok(listed) => {
+                found.extend(listed.objects);
+                waiting.extend(listed.common_prefixes);
+            }
+            // A folder that nobody has made, or that has gone since.
+            Err(trouble) if trouble.is_missing() => {}
+            Err(trouble) => return Err(trouble),
+        }
     }
 }
 

@@ -77,6 +77,14 @@ impl Place {
         }
     }
 
+    /// Is it a server that lists one folder at a time only? WebDAV lets it refuse all at once, with one of these.
+    pub(super) fn wants_steps(&self, trouble: &Trouble) -> bool {
+        let is_refused = [400, 403, 405, 501]
+            .into_iter()
+            .any(|status| trouble.is_status(status));
+        self.protocol == Protocol::WebDav && is_refused
+    }
+
     /// Failures that never were a request, or whose answer made no sense.
     fn explain_rest(&self, action: &str, name: &str, error: &object_store::Error) -> Error {
         use object_store::Error as Library;

@@ -45,6 +45,7 @@ struct Seen {
     method: String,
     path: String,
     range: Option<String>,
+    depth: Option<String>,
     is_conditional: bool,
 }
 
@@ -188,6 +189,7 @@ fn read_request(reader: &mut BufReader<TcpStream>) -> Option<(Seen, Vec<u8>)> {
         match name.to_ascii_lowercase().as_str() {
             "content-length" => length = value.parse().unwrap(),
             "range" => seen.range = Some(value.to_owned()),
+            "depth" => seen.depth = Some(value.to_owned()),
             "if-none-match" => seen.is_conditional = true,
             _ => {}
         }
@@ -268,6 +270,8 @@ fn honest(state: &mut State, seen: &Seen, body: Vec<u8>) -> Answer {
                 Answer::new(200, "").with("ETag", "\"x\"")
             }
         },
+        "PROPFIND" if seen.depth.as_deref() == Some("1") => folder(state, path),
+        "PROPFIND" => Answer::new(403, "<error><propfind-finite-depth/></error>"),
         "DELETE" => {
             state.objects.remove(&name);
             Answer::new(204, "")
@@ -329,6 +333,41 @@ fn listing(objects: &[(&String, usize)]) -> Answer {
         );
     }
     Answer::new(200, page + "</ListBucketResult>")
+}
+
+/// What lies in a folder and in none below it, as WebDAV tells.
+fn folder(state: &State, path: &str) -> Answer {
+    const COLLECTION: &str = "<resourcetype><collection/></resourcetype>";
+    let prefix = format!("{}/", path.trim_matches('/'));
+    let mut responses = BTreeMap::new();
+    for (name, object) in &state.objects {
+        let Some(rest) = name.strip_prefix(&prefix) else {
+            continue;
+        };
+        match rest.split_once('/') {
+            Some((folder, _)) => responses.insert(folder.to_owned(), COLLECTION.to_owned()),
+            None => responses.insert(
+                rest.to_owned(),
+                format!(
+                    "<resourcetype/><getcontentlength>{}</getcontentlength>",
+                    object.len()
+                ),
+            ),
+        };
+    }
+    if responses.is_empty() {
+        return Answer::new(404, "");
+    }
+    responses.insert(String::new(), COLLECTION.to_owned());
+    let mut page = "<multistatus>".to_owned();
+    for (name, properties) in responses {
+        page += &format!(
+            "<response><href>/{prefix}{name}</href><propstat><prop>{properties}\
+             <getlastmodified>Thu, 01 Jan 2026 00:00:00 GMT</getlastmodified></prop>\
+             <status>HTTP/1.1 200 OK</status></propstat></response>"
+        );
+    }
+    Answer::new(207, page + "</multistatus>")
 }
 
 fn bytes(length: u32) -> Vec<u8> {
@@ -509,4 +548,28 @@ fn a_large_object_goes_up_in_parts_and_outlives_the_failure_of_one() {
     let methods = server.methods();
     let count = |method: &str| methods.iter().filter(|seen| *seen == method).count();
     assert_eq!((count("POST"), count("PUT")), (2, 5 + 2), "{methods:?}");
+}
+
+#[test]
+fn a_web_server_that_lists_one_folder_at_a_time_is_asked_so() {
+    let server = Server::start();
+    for name in [
+        "config",
+        "packs/ab/1",
+        "packs/ab/2",
+        "packs/cd/3",
+        "points/4",
+    ] {
+        server.add(name, name.as_bytes());
+    }
+    let url = format!("{}/a/b", server.address).parse().unwrap();
+    let store = RemoteStore::web_dav(&url, Settings::default()).unwrap();
+    let names = |prefix: &str| -> Vec<String> {
+        let listed = store.list(prefix, "").unwrap();
+        listed.into_iter().map(|listed| listed.name).collect()
+    };
+    assert_eq!(names("packs/"), ["packs/ab/1", "packs/ab/2", "packs/cd/3"]);
+    assert_eq!(names("").len(), 5);
+    assert!(names("index/").is_empty());
+    assert_eq!(store.list("packs/ab/", "packs/ab/2").unwrap()[0].length, 10);
 }
