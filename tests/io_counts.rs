@@ -91,6 +91,7 @@ fn options(point: PointId) -> TreeOptions {
         point: Some(point),
         filter: PointFilter::default(),
         owner: Owner::default(),
+        catalogue: None,
     }
 }
 

@@ -1,16 +1,18 @@
 //! What may be kept of an object, by the folder that it lies in.
 
-use crate::format::{CONFIG_NAME, INDEX_PREFIX, PACKS_PREFIX, POINTS_PREFIX, RUNS_PREFIX};
+use crate::format::{
+    CATALOGUE_PREFIX, CONFIG_NAME, INDEX_PREFIX, PACKS_PREFIX, POINTS_PREFIX, RUNS_PREFIX,
+};
 
-/// Folders of small objects that are replaced or removed in the ordinary course of things.
-const CHANGING_PREFIXES: [&str; 1] = ["keys/"];
+/// Where passwords' keys lie, which come and go in the ordinary course of things.
+pub(super) const KEYS_PREFIX: &str = "keys/";
 
 /// Folders whose listings are kept for when the store does not answer.
 const LISTED_PREFIXES: [&str; 5] = [
     POINTS_PREFIX,
     INDEX_PREFIX,
-    "catalogue/",
-    "keys/",
+    CATALOGUE_PREFIX,
+    KEYS_PREFIX,
     "forgotten/",
 ];
 
@@ -32,9 +34,9 @@ pub(super) fn kind_of(name: &str) -> Kind {
     let is_in = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
     if name.starts_with(PACKS_PREFIX) {
         Kind::Data
-    } else if is_in(&[POINTS_PREFIX, INDEX_PREFIX, RUNS_PREFIX, "catalogue/"]) {
+    } else if is_in(&[POINTS_PREFIX, INDEX_PREFIX, RUNS_PREFIX, CATALOGUE_PREFIX]) {
         Kind::Metadata
-    } else if name == CONFIG_NAME || is_in(&CHANGING_PREFIXES) {
+    } else if name == CONFIG_NAME || is_in(&[KEYS_PREFIX]) {
         Kind::Changing
     } else {
         Kind::Unkept

@@ -46,7 +46,8 @@ impl Open {
         if reaches_further {
             transaction
                 .execute(
-                    "INSERT OR REPLACE INTO listed VALUES (?1, ?2)",
+                    "INSERT INTO listed (prefix, first) VALUES (?1, ?2)
+                    ON CONFLICT (prefix) DO UPDATE SET first = excluded.first",
                     [prefix, from],
                 )
                 .map_err(failed)?;
@@ -84,6 +85,44 @@ impl Open {
         Ok(())
     }
 
+    /// Notes what a process asked first about a prefix that was listed.
+    pub(super) fn learn_asked(&mut self, prefix: &str, from: &str) -> Result<()> {
+        if self.asked(prefix)?.as_deref() == Some(from) {
+            return Ok(());
+        }
+        self.database
+            .connection
+            .execute(
+                "UPDATE listed SET asked = ?2 WHERE prefix = ?1",
+                [prefix, from],
+            )
+            .map_err(failed)?;
+        Ok(())
+    }
+
+    /// From where on a process was told a listing first, when that was last noted.
+    pub(super) fn asked(&self, prefix: &str) -> Result<Option<String>> {
+        let query = "SELECT asked FROM listed WHERE prefix = ?1";
+        let found: Option<Option<String>> = self
+            .database
+            .connection
+            .query_row(query, [prefix], |row| row.get(0))
+            .optional()
+            .map_err(failed)?;
+        Ok(found.flatten())
+    }
+
+    /// Names of objects below a prefix of which something is kept, at most so many.
+    pub(super) fn kept_names(&self, prefix: &str, count: usize) -> Result<Vec<String>> {
+        let query = "SELECT name FROM objects WHERE name >= ?1 AND name < ?2 LIMIT ?3";
+        let end = end_of(prefix);
+        let mut statement = self.database.connection.prepare(query).map_err(failed)?;
+        let names = statement
+            .query_map(params![prefix, end, count as i64], |row| row.get(0))
+            .map_err(failed)?;
+        names.collect::<rusqlite::Result<_>>().map_err(failed)
+    }
+
     fn first_listed(&self, prefix: &str) -> Result<Option<String>> {
         self.database
             .connection
@@ -97,8 +136,7 @@ impl Open {
     }
 
     fn names(&self, prefix: &str, from: &str) -> Result<Vec<Listed>> {
-        // Prefixes end in a slash, and a zero is what comes next.
-        let end = format!("{}0", prefix.trim_end_matches('/'));
+        let end = end_of(prefix);
         let mut statement = self
             .database
             .connection
@@ -116,4 +154,9 @@ impl Open {
         }
         Ok(names)
     }
+}
+
+/// What sorts after all names with this prefix: it ends in a slash, and a zero is what comes next.
+fn end_of(prefix: &str) -> String {
+    format!("{}0", prefix.trim_end_matches('/'))
 }

@@ -30,6 +30,7 @@
 //!
 //! Deliberately not here: prefetching, and any knowledge of what sealed bytes contain.
 
+mod ahead;
 mod database;
 mod failure;
 mod files;

@@ -40,7 +40,7 @@ const TABLES: &str = "
         WHERE is_metadata = old.is_metadata;
     END;
     CREATE TABLE names (name TEXT PRIMARY KEY, length INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-    CREATE TABLE listed (prefix TEXT PRIMARY KEY, first TEXT NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE listed (prefix TEXT PRIMARY KEY, first TEXT NOT NULL, asked TEXT) STRICT, WITHOUT ROWID;
     CREATE TABLE pins (
         number INTEGER PRIMARY KEY AUTOINCREMENT, point TEXT NOT NULL, path BLOB NOT NULL,
         made INTEGER NOT NULL, is_complete INTEGER NOT NULL, UNIQUE (point, path)

@@ -2,21 +2,27 @@
 
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crossbeam_channel::bounded;
+use crossbeam_channel::{Receiver, bounded};
 
+use super::ahead::Ahead;
 use super::kept::{Ask, Cache, Came, Clock};
-use super::kinds::{Kind, is_listing_kept, kind_of};
+use super::kinds::{KEYS_PREFIX, Kind, is_listing_kept, kind_of};
 use super::outage::Outage;
 use super::pins::{Pin, Pinning};
 use super::{CacheFolder, CacheOptions, folder_of};
 use crate::base::{Error, ErrorKind, PointId, Result};
+use crate::format::{CATALOGUE_PREFIX, CONFIG_NAME, POINTS_PREFIX};
 use crate::store::{Body, Listed, Store};
 
 /// So long the store is waited for where the cache has an answer of an earlier day.
 const WAIT_MAX: Duration = Duration::from_secs(3);
+
+/// So many passwords' keys are asked for ahead: most repositories have one or two.
+const KEYS_AHEAD_MAX: usize = 2;
 
 /// Larger objects that this process puts are not kept: what of them is read will be.
 const PUT_KEPT_BYTES_MAX: u64 = 8 << 20;
@@ -26,6 +32,12 @@ pub struct CachedStore {
     inner: Arc<dyn Store>,
     cache: Cache,
     outage: Arc<Outage>,
+    /// Was asked ahead already?
+    is_ahead: AtomicBool,
+    keys_ahead: Ahead<Vec<u8>>,
+    listings_ahead: Ahead<Vec<Listed>>,
+    /// Prefixes of which it was noted what this process asked first.
+    noted: Mutex<Vec<String>>,
 }
 
 impl CachedStore {
@@ -48,6 +60,10 @@ impl CachedStore {
             cache: Cache::open(folder, &location, options.bytes_max, now)?,
             inner,
             outage: Arc::default(),
+            is_ahead: AtomicBool::new(false),
+            keys_ahead: Ahead::default(),
+            listings_ahead: Ahead::default(),
+            noted: Mutex::default(),
         })
     }
 
@@ -87,27 +103,29 @@ impl CachedStore {
         Ok(count.unwrap_or_default())
     }
 
-    /// Asks the store.
+    /// Asks the store for what the cache lacks; not, if it is gone.
     fn ask<T>(&self, request: impl FnOnce(&dyn Store) -> Result<T>) -> Result<T> {
+        self.outage.check(&*self.inner)?;
+        self.ask_anyway(request)
+    }
+
+    /// Asks the store, whether it answered lately or not.
+    fn ask_anyway<T>(&self, request: impl FnOnce(&dyn Store) -> Result<T>) -> Result<T> {
         let result = request(&*self.inner);
-        self.outage.note(&self.inner.location(), &result);
+        self.outage.note(&self.inner, &result);
         result
     }
 
-    /// Asks the store, and gives what is known where it does not answer soon.
-    fn ask_or_know<T: Send + 'static>(
+    /// Asks the store on a thread of its own.
+    fn start_asking<T: Send + 'static>(
         &self,
-        known: T,
         request: impl FnOnce(&dyn Store) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        if self.outage.is_recent() {
-            return Ok(known);
-        }
+    ) -> Result<Receiver<Result<T>>> {
         let (sender, receiver) = bounded(1);
         let (inner, outage) = (Arc::clone(&self.inner), Arc::clone(&self.outage));
         let ask = move || {
             let result = request(&*inner);
-            outage.note(&inner.location(), &result);
+            outage.note(&inner, &result);
             // Nobody listens any more if the answer took too long.
             let _too_late = sender.send(result);
         };
@@ -115,7 +133,12 @@ impl CachedStore {
             .name("bygone-ask".to_owned())
             .spawn(ask)
             .map_err(|error| Error::io("start a thread", error))?;
-        match receiver.recv_timeout(WAIT_MAX) {
+        Ok(receiver)
+    }
+
+    /// The answer that is on its way, or what is known if it does not come soon.
+    fn answer_or_known<T>(&self, answer: &Receiver<Result<T>>, known: T) -> Result<T> {
+        match answer.recv_timeout(WAIT_MAX) {
             Ok(Err(error)) if error.kind() == ErrorKind::Unreachable => Ok(known),
             Ok(result) => result,
             Err(_) => {
@@ -123,19 +146,50 @@ impl CachedStore {
                     ErrorKind::Unreachable,
                     format!("no answer came within {} s", WAIT_MAX.as_secs()),
                 );
-                self.outage.silent(&self.inner.location(), &error);
+                self.outage.late(&self.inner, &error);
                 Ok(known)
+            }
+        }
+    }
+
+    /// Asks what will be asked next, as far as the last process is a guide.
+    fn look_ahead(&self) {
+        if self.is_ahead.swap(true, Ordering::Relaxed) || self.outage.is_recent() {
+            return;
+        }
+        let keys = self
+            .cache
+            .with(|open| open.kept_names(KEYS_PREFIX, KEYS_AHEAD_MAX));
+        for name in keys.unwrap_or_default() {
+            let asked = name.clone();
+            if let Ok(answer) = self.start_asking(move |store| store.get(&asked)) {
+                self.keys_ahead.asked(&name, "", answer);
+            }
+        }
+        for prefix in [CATALOGUE_PREFIX, POINTS_PREFIX] {
+            let Some(Some(from)) = self.cache.with(|open| open.asked(prefix)) else {
+                continue;
+            };
+            let asked = from.clone();
+            if let Ok(answer) = self.start_asking(move |store| store.list(prefix, &asked)) {
+                self.listings_ahead.asked(prefix, &from, answer);
             }
         }
     }
 
     fn get_changing(&self, name: &str) -> Result<Vec<u8>> {
         let known = self.cache.read(name, &Ask::Whole).map(|(bytes, _)| bytes);
-        let result = match known.clone() {
-            None => self.ask(|store| store.get(name)),
-            Some(bytes) => {
-                let name = name.to_owned();
-                self.ask_or_know(bytes, move |store| store.get(&name))
+        let result = match (known.clone(), self.keys_ahead.take(name, "")) {
+            (None, _) => self.ask(|store| store.get(name)),
+            (Some(known), Some(question)) => self.answer_or_known(&question.answer, known),
+            (Some(known), None) if self.outage.is_recent() => Ok(known),
+            (Some(known), None) => {
+                let asked = name.to_owned();
+                let answer = self.start_asking(move |store| store.get(&asked))?;
+                if name == CONFIG_NAME {
+                    self.look_ahead();
+                }
+                self.answer_or_known(&answer, known)
             }
         };
         match &result {
@@ -148,6 +202,41 @@ impl CachedStore {
             Err(_) => {}
         }
         result
+    }
+
+    /// What the store says of a listing, or what is known of it if it does not answer.
+    fn list_kept(&self, prefix: &str, from: &str) -> Result<Vec<Listed>> {
+        let known = self.cache.with(|open| open.known_listing(prefix, from));
+        let question = self.listings_ahead.take(prefix, from);
+        let result = match (known.flatten(), question) {
+            (Some(known), Some(question)) => self
+                .answer_or_known(&question.answer, known)
+                .map(|listed| listed.into_iter().filter(|it| *it.name >= *from).collect()),
+            (None, _) => self.ask(|store| store.list(prefix, from)),
+            (Some(known), None) if self.outage.is_recent() => Ok(known),
+            (Some(known), None) => {
+                let asked = (prefix.to_owned(), from.to_owned());
+                let answer = self.start_asking(move |store| store.list(&asked.0, &asked.1))?;
+                self.answer_or_known(&answer, known)
+            }
+        };
+        if let Ok(listed) = &result {
+            self.cache.with(|open| open.learn(prefix, from, listed));
+            self.learn_asked(prefix, from);
+        }
+        result
+    }
+
+    /// Notes what this process asked first, for the next one to ask ahead: of points only what came lately, since all
+    /// of them may be many requests.
+    fn learn_asked(&self, prefix: &str, from: &str) {
+        let is_worth_it =
+            prefix == CATALOGUE_PREFIX || (prefix == POINTS_PREFIX && !from.is_empty());
+        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_worth_it && !noted.iter().any(|it| it == prefix) {
+            noted.push(prefix.to_owned());
+            self.cache.with(|open| open.learn_asked(prefix, from));
+        }
     }
 
     fn keep(&self, name: &str, start: u64, bytes: &[u8], length: Option<u64>) {
@@ -253,7 +342,7 @@ impl Store for CachedStore {
     }
 
     fn put_new(&self, name: &str, body: Body<'_>) -> Result<()> {
-        self.ask(|store| store.put_new(name, body))?;
+        self.ask_anyway(|store| store.put_new(name, body))?;
         self.keep_put(name, &body);
         Ok(())
     }
@@ -262,22 +351,11 @@ impl Store for CachedStore {
         if !is_listing_kept(prefix) {
             return self.ask(|store| store.list(prefix, from));
         }
-        let known = self.cache.with(|open| open.known_listing(prefix, from));
-        let result = match known.flatten() {
-            None => self.ask(|store| store.list(prefix, from)),
-            Some(known) => {
-                let (prefix, from) = (prefix.to_owned(), from.to_owned());
-                self.ask_or_know(known, move |store| store.list(&prefix, &from))
-            }
-        };
-        if let Ok(listed) = &result {
-            self.cache.with(|open| open.learn(prefix, from, listed));
-        }
-        result
+        self.list_kept(prefix, from)
     }
 
     fn delete(&self, name: &str) -> Result<()> {
-        self.ask(|store| store.delete(name))?;
+        self.ask_anyway(|store| store.delete(name))?;
         self.cache.forget(name);
         if is_in_kept_listing(name) {
             self.cache.with(|open| open.forget_name(name));

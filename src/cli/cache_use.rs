@@ -32,6 +32,7 @@ pub(super) struct CacheArguments {
 pub(super) struct CacheUse {
     arguments: CacheArguments,
     is_bypassed: Mutex<bool>,
+    opened: Mutex<Option<Arc<CachedStore>>>,
 }
 
 impl CacheUse {
@@ -40,6 +41,7 @@ impl CacheUse {
         Self {
             arguments: arguments.clone(),
             is_bypassed: Mutex::new(false),
+            opened: Mutex::new(None),
         }
     }
 
@@ -94,12 +96,31 @@ impl CacheUse {
             CachedStore::open(Arc::clone(&store), &options)
         });
         match opened {
-            Ok(cached) => Ok(Arc::new(cached)),
+            Ok(cached) => {
+                let cached = Arc::new(cached);
+                let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+                *opened = Some(Arc::clone(&cached));
+                Ok(cached)
+            }
             Err(error) if is_named => Err(error),
             Err(error) => {
                 log::warn!("{error}; what is read is not kept on this machine");
                 Ok(store)
             }
         }
+    }
+
+    /// The cache of the store that was opened last.
+    ///
+    /// # Errors
+    /// Usage, if it has none.
+    pub(super) fn opened(&self) -> Result<Arc<CachedStore>> {
+        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        opened.clone().ok_or_else(|| {
+            Error::new(
+                ErrorKind::Usage,
+                "this repository has no cache: a local one has one with --cache-dir, a distant one unless --cache-size is 0",
+            )
+        })
     }
 }

@@ -23,6 +23,7 @@ mod mount_options;
 mod outcome;
 mod output;
 mod password;
+mod pin;
 mod place;
 mod point_object;
 mod points;
@@ -30,6 +31,7 @@ mod progress;
 mod remembered;
 mod show;
 mod umount;
+mod unpin;
 
 use std::process::ExitCode;
 
@@ -76,6 +78,8 @@ enum Command {
     Ls(ls::Arguments),
     Check(check::Arguments),
     Cache(cache::Arguments),
+    Pin(pin::Arguments),
+    Unpin(unpin::Arguments),
     Mount(mount::Arguments),
     Umount(umount::Arguments),
 }
@@ -99,6 +103,8 @@ impl Command {
             Self::Ls(arguments) => ls::run(arguments, context),
             Self::Check(arguments) => check::run(arguments, context),
             Self::Cache(arguments) => cache::run(arguments, context),
+            Self::Pin(arguments) => pin::run(arguments, context),
+            Self::Unpin(arguments) => unpin::run(arguments, context),
             Self::Mount(arguments) => mount::run(arguments, context),
             Self::Umount(arguments) => umount::run(arguments, context),
         }

@@ -22,8 +22,8 @@ use crate::base::{Error, ErrorKind, PointId, Result};
 use crate::fetch::Fetcher;
 use crate::format::Point;
 use crate::fuse::{MountOptions, MountedTree, Order, Protected, keep_apart, prepare, source_name};
-use crate::ops::select::{PointSpec, select_from};
-use crate::repo::{Repository, newest_of_chains};
+use crate::ops::select::{PointSpec, select, select_from};
+use crate::repo::{Catalogue, Repository, newest_of_chains};
 use crate::seal::Password;
 use crate::tree::{Numbers, Owner, Tree, TreeOptions};
 
@@ -58,6 +58,10 @@ pub struct Arguments {
     /// Run no program from the mount
     #[arg(skip)]
     pub(super) no_exec: bool,
+
+    /// Look for new points so often; every 2 seconds by default, and every 60 of a distant repository
+    #[arg(long, value_name = "SECONDS", value_parser = parse_refresh)]
+    pub(super) refresh: Option<Duration>,
 
     /// How much of what was read to keep in memory; see Tuning
     #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = parse_size)]
@@ -109,6 +113,18 @@ pub(super) fn parse_owner(text: &str) -> std::result::Result<Owner, String> {
         // The system keeps the last number for "no one".
         .filter(|owner| owner.uid != u32::MAX && owner.gid != u32::MAX)
         .ok_or_else(|| "expected two numbers, as in 1000:1000".to_owned())
+}
+
+/// Reads a number of seconds, at least one.
+///
+/// # Errors
+/// Says what was expected.
+pub(super) fn parse_refresh(text: &str) -> std::result::Result<Duration, String> {
+    text.parse()
+        .ok()
+        .filter(|seconds| *seconds > 0)
+        .map(Duration::from_secs)
+        .ok_or_else(|| "expected a number of seconds, at least 1".to_owned())
 }
 
 /// Mounts, and serves the mount until it is taken away.
@@ -170,13 +186,10 @@ fn serve(
         Some(working) => password_from(working),
         None => password(arguments, context),
     })?;
-    // Not all headers: a mount is to be ready as soon in a repository of a thousand points as in one of one.
-    keep_apart(
-        place,
-        &sources_on_this_host(&newest_of_chains(&repository)?),
-    )?;
-    let point = point_to_show(arguments, context, &repository)?;
-    let tree = open_tree(arguments, &repository, point, state)?;
+    let known = Known::load(arguments, &repository)?;
+    keep_apart(place, &sources_on_this_host(&known.newest))?;
+    let point = point_to_show(arguments, context, &repository, known.catalogue.as_ref())?;
+    let tree = open_tree(arguments, &repository, point, known.catalogue, state)?;
     let in_background = working.is_some();
     settle_log(arguments, context, in_background)?;
     let options = MountOptions {
@@ -184,6 +197,7 @@ fn serve(
         owner: arguments.owner,
         no_permissions: arguments.no_permissions,
         no_exec: arguments.no_exec,
+        refresh: arguments.refresh,
         timeout: arguments.timeout,
     };
     let source = source_name(repository.id(), point);
@@ -221,17 +235,54 @@ fn password_from(working: &Working) -> Result<Password> {
     }
 }
 
+/// What must be known of the points before anything is mounted.
+struct Known {
+    /// The newest point of each chain.
+    newest: Vec<Arc<Point>>,
+    /// All points, unless one is to be shown of a repository that is near: a mount is to be ready as soon in one of a
+    /// thousand points as in one of one, and then a few headers are enough.
+    catalogue: Option<Catalogue>,
+}
+
+impl Known {
+    fn load(arguments: &Arguments, repository: &Repository) -> Result<Self> {
+        if arguments.point.is_some() && !repository.store().is_distant() {
+            let newest = newest_of_chains(repository)?;
+            return Ok(Self {
+                newest: newest.into_iter().map(Arc::new).collect(),
+                catalogue: None,
+            });
+        }
+        let catalogue = Catalogue::load_hastily(repository)?;
+        Ok(Self {
+            newest: catalogue.newest_of_chains(),
+            catalogue: Some(catalogue),
+        })
+    }
+}
+
 /// The one point to show, if one was named.
 fn point_to_show(
     arguments: &Arguments,
     context: &Context,
     repository: &Repository,
+    catalogue: Option<&Catalogue>,
 ) -> Result<Option<PointId>> {
     let Some(text) = &arguments.point else {
         return Ok(None);
     };
     let spec = PointSpec::parse(text, &|| context.now());
-    let point = select_from(repository, &spec, &arguments.filter.to_filter())?;
+    let filter = arguments.filter.to_filter();
+    let point = match catalogue {
+        Some(catalogue) => match select(&spec, catalogue, &filter) {
+            // It may be one that came late, from elsewhere.
+            Err(_) if catalogue.is_hasty() => {
+                select(&spec, &Catalogue::load(repository)?, &filter)?
+            }
+            result => result?,
+        },
+        None => select_from(repository, &spec, &filter)?,
+    };
     Ok(Some(point.id))
 }
 
@@ -271,7 +322,7 @@ fn orders_by_signal() -> Result<Receiver<Order>> {
 
 /// What was backed up on this very host by these points, the newest of each chain: a mount over or around it would
 /// hide it from its next backup.
-fn sources_on_this_host(points: &[Point]) -> Vec<Protected> {
+fn sources_on_this_host(points: &[Arc<Point>]) -> Vec<Protected> {
     let host = rustix::system::uname().nodename().to_bytes().to_vec();
     let mut paths: Vec<&PathBuf> = points
         .iter()
@@ -290,6 +341,7 @@ fn open_tree(
     arguments: &Arguments,
     repository: &Arc<Repository>,
     point: Option<PointId>,
+    catalogue: Option<Catalogue>,
     state: Result<PathBuf>,
 ) -> Result<Tree> {
     share_freed_memory();
@@ -308,6 +360,7 @@ fn open_tree(
         point,
         filter: arguments.filter.to_filter(),
         owner: arguments.owner.unwrap_or(user),
+        catalogue,
     };
     let fetcher = Fetcher::with_timeout(
         Arc::clone(repository),

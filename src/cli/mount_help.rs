@@ -21,6 +21,8 @@ Tuning: what each option costs and gains
   --timeout TIME       How long a repository over a network may keep a reader waiting: 30s unless told otherwise. Then the
                        reader gets EIO, the mount lives on, and what is in memory is served; once the repository
                        answers again, so does the mount.
+  --refresh SECONDS    How often to look for new points. A distant repository is asked each time, by one request, which the
+                       store may charge for. All points are listed every 60th time, so that forgotten ones go.
   --point POINT        Gains: new points are not looked for every 2 seconds, and names need not be asked for again.
                        Costs: new points do not appear.
   --allow-other        Costs: the kernel asks for the ACL of each file before it opens it for the first time.

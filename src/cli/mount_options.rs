@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 
 use super::arguments::{parse_label, parse_size, parse_timeout};
-use super::mount::{Arguments, parse_owner};
+use super::mount::{Arguments, parse_owner, parse_refresh};
 use crate::base::{Error, ErrorKind, Result};
 
 /// What every mount is, what changes nothing about one that is read-only, and what is for readers of fstab.
@@ -85,6 +85,7 @@ fn apply_value(arguments: &mut Arguments, name: &str, spelled: &str, value: &str
         "owner" => arguments.owner = Some(checked(name, parse_owner(value))?),
         "timeout" => arguments.timeout = checked(name, parse_timeout(value))?,
         "cache_memory" => arguments.cache_memory = checked(name, parse_size(value))?,
+        "refresh" => arguments.refresh = Some(checked(name, parse_refresh(value))?),
         "password_file" => arguments.password.file = Some(PathBuf::from(value)),
         "password_command" => arguments.password.command = Some(value.to_owned()),
         "log_file" => arguments.log_file = Some(PathBuf::from(value)),

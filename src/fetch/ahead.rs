@@ -107,7 +107,7 @@ impl Fetcher {
         for neighbours in group(&wanted, self.bounds()) {
             self.load(neighbours, &mut |one, sealed| {
                 let lead = leads.next().expect("each that is loaded has a leader");
-                let opened = sealed.and_then(|sealed| self.open(one, sealed));
+                let opened = sealed.and_then(|sealed| self.open_believed(one, sealed));
                 if let Err(error) = &opened {
                     log::debug!("a read ahead failed: {error}");
                 }

@@ -15,6 +15,7 @@ mod name;
 mod pack;
 mod point;
 mod record;
+mod roll_up;
 pub mod run;
 mod tables;
 mod text;
@@ -36,12 +37,14 @@ pub use json::{decode_json, encode_json};
 pub use keys::{KeyDescription, KeyObject, NewKey};
 pub use lease::{LeaseKind, LeaseRecord};
 pub use name::{
-    CONFIG_NAME, INDEX_PREFIX, KEYS_PREFIX, LEASES_PREFIX, PACKS_PREFIX, POINTS_PREFIX,
-    RUNS_PREFIX, index_name, key_name, lease_name, pack_name, point_name, run_name,
+    CATALOGUE_PREFIX, CONFIG_NAME, INDEX_PREFIX, KEYS_PREFIX, LEASES_PREFIX, PACKS_PREFIX,
+    POINTS_PREFIX, RUNS_PREFIX, index_name, key_name, lease_name, pack_name, point_name,
+    roll_up_name, run_name,
 };
 pub use pack::{FrameChunk, PackDirectory, PackFrame};
 pub use point::{
     FOOTER_IN_POINT_BYTES_MAX, Figures, Moment, PathMapping, Point, PointKind, RunReference,
 };
 pub use record::{decode_record, encode_record};
+pub use roll_up::{ROLLED_IDS_MAX, RollUp, RollUpId};
 pub use tables::{Tables, TablesWriter};

@@ -1,5 +1,6 @@
 //! What objects are called: the folder of each kind, and an id.
 
+use super::roll_up::RollUpId;
 use crate::base::{IndexId, KeyId, LeaseId, PackId, PointId, RunId};
 
 /// The one object without a folder: read before all others, and written after all others of a new repository.
@@ -7,6 +8,9 @@ pub const CONFIG_NAME: &str = "config";
 
 /// Where points lie.
 pub const POINTS_PREFIX: &str = "points/";
+
+/// Where roll-ups of points' headers lie.
+pub const CATALOGUE_PREFIX: &str = "catalogue/";
 
 /// Where packs lie, in folders of the first two digits of their ids.
 pub const PACKS_PREFIX: &str = "packs/";
@@ -26,6 +30,11 @@ pub const KEYS_PREFIX: &str = "keys/";
 /// The object of a point.
 pub fn point_name(id: &PointId) -> String {
     format!("{POINTS_PREFIX}{id}")
+}
+
+/// The object of a roll-up.
+pub fn roll_up_name(id: &RollUpId) -> String {
+    format!("{CATALOGUE_PREFIX}{id}")
 }
 
 /// The object of a pack.

@@ -32,11 +32,13 @@ pub struct Point {
     pub parent: Option<PointId>,
     /// The full or synthetic point that its chain ends in; itself if it is one.
     pub base: PointId,
-    /// The chain: itself, its parent, that one's parent, down to the base.
+    /// The chain: itself, its parent, that one's parent, down to the base. Absent in roll-ups alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lineage: Vec<PointId>,
     /// Counts the points of a set from 0: one more than the latest that was known at its start.
     pub sequence: u64,
-    /// Newest first.
+    /// Newest first. Absent in roll-ups alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub runs: Vec<RunReference>,
     /// The host that was backed up.
     pub host: String,
@@ -227,8 +229,25 @@ impl Point {
         }
     }
 
+    /// Are all the footers in it that a header has? Not, if it comes from a roll-up.
+    pub fn has_footers(&self) -> bool {
+        self.runs.iter().all(|run| {
+            run.footer.is_some() || run.footer_length as usize > FOOTER_IN_POINT_BYTES_MAX
+        })
+    }
+
+    /// The header as a roll-up has it.
+    #[must_use]
+    pub fn without_footers(&self) -> Self {
+        let mut point = self.clone();
+        for run in &mut point.runs {
+            run.footer = None;
+        }
+        point
+    }
+
     /// What it says that cannot be, if anything.
-    fn contradiction(&self) -> Option<&'static str> {
+    pub(super) fn contradiction(&self) -> Option<&'static str> {
         let lineage = &self.lineage;
         let problems = [
             (lineage.len() > CHAIN_MAX, "its chain is too long"),

@@ -21,6 +21,9 @@ pub struct MountOptions {
     pub no_permissions: bool,
     /// Run no program from the mount.
     pub no_exec: bool,
+    /// How long to wait before looking again for new points. None looks every few seconds, or each minute where a request
+    /// costs a round trip.
+    pub refresh: Option<Duration>,
     /// How long a distant store may keep a request waiting; then it fails with EIO.
     pub timeout: Duration,
 }
@@ -32,6 +35,7 @@ impl Default for MountOptions {
             owner: None,
             no_permissions: false,
             no_exec: false,
+            refresh: None,
             timeout: DEFAULT_TIMEOUT,
         }
     }

@@ -37,6 +37,9 @@ use crate::tree::Tree;
 /// How often a mount of a whole repository looks for new points: they are promised within 5 seconds.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
+/// The same where a request costs a round trip, and often money: a thousand and a half a day.
+const DISTANT_POLL_INTERVAL: Duration = Duration::from_secs(60);
+
 /// How long the threads may take to end once the mount is gone: each finishes the request that it serves.
 const THREADS_END_WITHIN: Duration = Duration::from_secs(10);
 
@@ -231,7 +234,13 @@ fn start(
     })?;
     let poll_until_dropped = match tree.is_one_point() {
         true => None,
-        false => Some(start_polling(Arc::clone(tree), notifier)?),
+        false => {
+            let interval = options.refresh.unwrap_or(match tree.is_distant() {
+                true => DISTANT_POLL_INTERVAL,
+                false => POLL_INTERVAL,
+            });
+            Some(start_polling(Arc::clone(tree), notifier, interval)?)
+        }
     };
     // The first question of all: it waits until a thread answers.
     std::fs::metadata(&record.place).map_err(|error| {
@@ -275,11 +284,11 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
 }
 
 /// Looks for new points until what is returned is dropped.
-fn start_polling(tree: Arc<Tree>, notifier: Notifier) -> Result<Sender<()>> {
+fn start_polling(tree: Arc<Tree>, notifier: Notifier, interval: Duration) -> Result<Sender<()>> {
     let (sender, dropped) = bounded(0);
     spawn("bygone-poll", move || {
         let mut failing = false;
-        while dropped.recv_timeout(POLL_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+        while dropped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
             match poll(&tree, &notifier) {
                 Ok(()) => failing = false,
                 // Told once, not every few seconds of an outage.

@@ -7,6 +7,7 @@ use crate::base::{Error, Key, Origin, Result, Row, RunId};
 use crate::fetch::Fetcher;
 use crate::format::run::filter_hash;
 use crate::format::{Entry, KeyedRecord, Point, Record, Section};
+use crate::repo::with_footers;
 
 use super::cursor::Cursor;
 use super::merge::{Merge, Source};
@@ -35,12 +36,13 @@ pub struct Found {
 }
 
 impl Chain {
-    /// The chain of a point. Reads the footers that the point does not have itself, and nothing else.
+    /// The chain of a point. Reads the footers that the point does not have itself, and nothing else; where the point comes
+    /// from a roll-up, its header for those that are in there.
     ///
     /// # Errors
     /// Those of `Run::open`, here and below.
     pub fn open(fetcher: &Arc<Fetcher>, point: &Point) -> Result<Self> {
-        let runs = point
+        let runs = with_footers(fetcher.repository(), point)?
             .runs
             .iter()
             .map(|reference| Run::open(fetcher, reference))

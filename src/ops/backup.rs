@@ -21,7 +21,7 @@ use crate::base::{Error, ErrorKind, Event, Key, Monitor, PointId, Result};
 use crate::fetch::Fetcher;
 use crate::format::{Features, Figures, Moment, PathMapping, Point, PointKind, RunReference};
 use crate::manifest::{Chain, RunWriter};
-use crate::repo::{Lease, PackWriter, Repository, UploadFigures, commit, new_point_id};
+use crate::repo::{Lease, PackWriter, Repository, UploadFigures, commit, new_point_id, roll_up};
 
 use super::merging::runs_below;
 use super::standing::{Standing, stand};
@@ -194,6 +194,9 @@ impl Job<'_> {
         figures.duration_seconds = end.time.duration_since(start.time).as_secs_f64().max(0.0);
         let point = self.point(runs, start, end, &totals, figures)?;
         commit(self.repository, &point)?;
+        if self.standing.is_roll_up_due {
+            self.roll_up();
+        }
         Ok(BackupReport {
             kind: point.kind,
             parent: point.parent,
@@ -203,6 +206,13 @@ impl Job<'_> {
             warnings: totals.warnings,
             partial: totals.is_partial,
         })
+    }
+
+    /// Rolls headers up. The point is committed: a failure costs later readers some time and nobody anything else.
+    fn roll_up(&self) {
+        if let Err(error) = roll_up(self.repository) {
+            log::info!("the headers of points are not rolled up: {error}");
+        }
     }
 
     fn run_dry(&self, start: crate::base::Timestamp) -> Result<BackupReport> {

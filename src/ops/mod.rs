@@ -9,6 +9,7 @@ pub mod keys;
 pub mod list;
 mod merging;
 mod moment;
+pub mod pin;
 pub mod select;
 mod standing;
 

@@ -7,7 +7,7 @@ use crate::archive::Sources;
 use crate::base::limits::CHAIN_MAX;
 use crate::base::{Error, ErrorKind, Event, Monitor, PointId, Result};
 use crate::format::{Point, PointKind};
-use crate::repo::{Catalogue, Repository};
+use crate::repo::{Catalogue, Repository, with_footers};
 
 use super::backup::BackupOptions;
 
@@ -21,8 +21,11 @@ pub struct Standing {
     pub newest: Option<PointId>,
     /// The set's latest point, or the one that was asked for: what is unchanged, carried, and of which origin.
     pub reference: Option<Arc<Point>>,
-    /// What the new point's chain goes on from, which decides what is recorded; None for a full one.
+    /// What the new point's chain goes on from, which decides what is recorded; None for a full one. With all footers,
+    /// which the new point's header is to have.
     pub base: Option<Arc<Point>>,
+    /// With the new point there are enough headers in no roll-up to make one.
+    pub is_roll_up_due: bool,
 }
 
 /// Finds out where a backup with `options` of `sources` stands. Says so if it becomes a full one.
@@ -67,7 +70,10 @@ pub fn stand(
                 .cloned(),
         },
     };
-    let base = base.filter(|base| has_room(base, monitor));
+    let base = base
+        .filter(|base| has_room(base, monitor))
+        .map(|base| with_footers(repository, &base).map(|whole| Arc::new(whole.into_owned())))
+        .transpose()?;
     let kind = match &base {
         Some(_) => options.kind,
         None => {
@@ -86,6 +92,7 @@ pub fn stand(
         set,
         sequence,
         newest: points.last().map(|newest| newest.id),
+        is_roll_up_due: catalogue.is_roll_up_due(),
         reference,
         base,
     })

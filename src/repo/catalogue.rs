@@ -3,15 +3,16 @@
 //! A point is there when its object is. One that cannot be read is reported beside those that can: it costs itself
 //! and nothing else.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::{Error, ErrorKind, PointId, Result};
-use crate::format::{POINTS_PREFIX, Point, point_name};
+use crate::format::{POINTS_PREFIX, Point, RollUpId, point_name};
 use crate::store::{Body, Listed, read_or_disbelieve};
 
 use super::repository::{Repository, random_bytes};
+use super::rolled::{self, Rolled};
 
 /// How far behind the newest known point a refresh looks for new ones: clocks of hosts differ, and a backup takes its
 /// id before it commits.
@@ -74,22 +75,123 @@ pub fn new_point_id(seconds: i64, newest: Option<&PointId>) -> Result<PointId> {
 }
 
 /// What is known of a repository's points.
+///
+/// Most headers come from roll-ups where there are many, and have no footers then: `with_footers` reads them.
 #[derive(Debug, Default)]
 pub struct Catalogue {
     points: BTreeMap<PointId, Arc<Point>>,
     damaged: BTreeMap<PointId, Error>,
     foreign: Vec<String>,
+    /// Roll-ups that no other supersedes, with the points that each has.
+    roll_ups: Vec<(RollUpId, Vec<PointId>)>,
+    /// Was it never compared with a listing of all points?
+    is_hasty: bool,
 }
 
 impl Catalogue {
-    /// Lists and reads all points.
+    /// Lists all points, and reads roll-ups and those headers that are in none.
     ///
     /// # Errors
     /// Those of the store, where they speak of the store and not of one point.
     pub fn load(repository: &Repository) -> Result<Self> {
+        let (listed, roll_ups) = match repository.store().is_distant() {
+            true => std::thread::scope(|scope| {
+                let roll_ups = scope.spawn(|| rolled::roll_ups(repository));
+                let listed = list_all(repository);
+                let roll_ups = match roll_ups.join() {
+                    Ok(listed) => listed,
+                    Err(panic) => std::panic::resume_unwind(panic),
+                };
+                (listed, roll_ups.map(Some))
+            }),
+            false => (list_all(repository), Ok(None)),
+        };
+        match (listed, roll_ups) {
+            // Of what a cache has that was never told all points' names, this is what there is.
+            (Err(error), Ok(Some(roll_ups))) if error.kind() == ErrorKind::Unreachable => {
+                Self::from_roll_ups(repository, &roll_ups)?.ok_or(error)
+            }
+            (listed, roll_ups) => Self::of_listing(repository, listed?, roll_ups?),
+        }
+    }
+
+    /// The points as roll-ups have them, and what came since the day before their newest: a few requests, however many
+    /// points there are. What was forgotten since it was rolled up is among them still; `refresh_all` tells. A near
+    /// repository, and one without roll-ups, is loaded as by `load`.
+    ///
+    /// # Errors
+    /// Those of `load`.
+    pub fn load_hastily(repository: &Repository) -> Result<Self> {
+        if !repository.store().is_distant() {
+            return Self::load(repository);
+        }
+        let roll_ups = rolled::roll_ups(repository)?;
+        match Self::from_roll_ups(repository, &roll_ups)? {
+            Some(catalogue) => Ok(catalogue),
+            None => {
+                let listed = list_all(repository)?;
+                Self::of_listing(repository, listed, Some(roll_ups))
+            }
+        }
+    }
+
+    /// Reads the header of every point itself, and no roll-up: for whoever looks for damage.
+    ///
+    /// # Errors
+    /// Those of `load`.
+    pub fn load_each(repository: &Repository) -> Result<Self> {
         let mut catalogue = Self::default();
-        catalogue.take_in(repository, "")?;
+        let listed = list_all(repository)?;
+        catalogue.take_in(repository, listed)?;
         Ok(catalogue)
+    }
+
+    fn of_listing(
+        repository: &Repository,
+        listed: Vec<Listed>,
+        roll_ups: Option<Vec<RollUpId>>,
+    ) -> Result<Self> {
+        let mut catalogue = Self::default();
+        let roll_ups = match roll_ups {
+            Some(roll_ups) => roll_ups,
+            // A few headers are read sooner than it is found out whether there are roll-ups.
+            None if listed.len() < READ_ALONE_MAX => Vec::new(),
+            None => rolled::roll_ups(repository)?,
+        };
+        if !roll_ups.is_empty() {
+            let Rolled { mut points, live } = Rolled::load(repository, &roll_ups)?;
+            let listed: HashSet<PointId> = listed.iter().filter_map(point_of).collect();
+            points.retain(|id, _| listed.contains(id));
+            catalogue.take_rolled(repository, points, live);
+        }
+        catalogue.take_in(repository, listed)?;
+        Ok(catalogue)
+    }
+
+    /// None, if there are no roll-ups.
+    fn from_roll_ups(repository: &Repository, roll_ups: &[RollUpId]) -> Result<Option<Self>> {
+        let Some(newest) = roll_ups.iter().map(|id| id.newest).max() else {
+            return Ok(None);
+        };
+        let from = refresh_from(&newest);
+        let (rolled, listed) = std::thread::scope(|scope| {
+            let rolled = scope.spawn(|| Rolled::load(repository, roll_ups));
+            let listed = repository.store().list(POINTS_PREFIX, &from);
+            match rolled.join() {
+                Ok(rolled) => (rolled, listed),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        });
+        let (Rolled { mut points, live }, listed) = (rolled?, listed?);
+        let there: HashSet<PointId> = listed.iter().filter_map(point_of).collect();
+        points.retain(|id, _| point_name(id) < from || there.contains(id));
+        let mut catalogue = Self {
+            is_hasty: true,
+            ..Self::default()
+        };
+        catalogue.take_rolled(repository, points, live);
+        catalogue.take_in(repository, listed)?;
+        Ok(Some(catalogue))
     }
 
     /// Reads the points that have come since, and returns them, oldest first. Looks from a day before the newest
@@ -103,13 +205,69 @@ impl Catalogue {
             .keys()
             .chain(self.damaged.keys())
             .max()
-            .map(|newest| {
-                point_name(&PointId {
-                    seconds: newest.seconds.saturating_sub(REFRESH_OVERLAP_SECONDS),
-                    random: 0,
-                })
-            });
-        self.take_in(repository, from.as_deref().unwrap_or_default())
+            .map(refresh_from);
+        let listed = repository
+            .store()
+            .list(POINTS_PREFIX, from.as_deref().unwrap_or_default())?;
+        self.take_in(repository, listed)
+    }
+
+    /// Lists all points anew, and returns those that have come, oldest first, and those that are gone.
+    ///
+    /// # Errors
+    /// Those of the store; what is known stays so.
+    pub fn refresh_all(
+        &mut self,
+        repository: &Repository,
+    ) -> Result<(Vec<Arc<Point>>, Vec<PointId>)> {
+        let listed = list_all(repository)?;
+        let there: HashSet<PointId> = listed.iter().filter_map(point_of).collect();
+        let new = self.take_in(repository, listed)?;
+        let known = self.points.keys().filter(|id| !there.contains(id));
+        let gone: Vec<PointId> = known.copied().collect();
+        self.points.retain(|id, _| there.contains(id));
+        self.damaged.retain(|id, _| there.contains(id));
+        self.is_hasty = false;
+        Ok((new, gone))
+    }
+
+    /// Was it never compared with a listing of all points? `refresh_all` does.
+    pub fn is_hasty(&self) -> bool {
+        self.is_hasty
+    }
+
+    /// The newest points of all chains, newest first: those that no newer point stands on.
+    pub fn newest_of_chains(&self) -> Vec<Arc<Point>> {
+        let mut below = HashSet::new();
+        let mut newest = Vec::new();
+        for point in self.points.values().rev() {
+            if !below.contains(&point.id) {
+                below.extend(point.lineage.iter().copied());
+                newest.push(Arc::clone(point));
+            }
+        }
+        newest
+    }
+
+    /// Roll-ups that no other supersedes, with the points that each has.
+    pub(super) fn roll_ups(&self) -> &[(RollUpId, Vec<PointId>)] {
+        &self.roll_ups
+    }
+
+    /// The readable points that are in no roll-up, oldest first.
+    pub(super) fn unrolled_ids(&self) -> impl Iterator<Item = PointId> {
+        let rolled: HashSet<PointId> = self
+            .roll_ups
+            .iter()
+            .flat_map(|(_, ids)| ids.iter().copied())
+            .collect();
+        let ids = self.points.keys().copied();
+        ids.filter(move |id| !rolled.contains(id))
+    }
+
+    /// Are there enough points in no roll-up to make one, if another one comes?
+    pub fn is_roll_up_due(&self) -> bool {
+        self.unrolled_ids().count() + 1 >= rolled::ROLL_UP_MIN
     }
 
     /// The readable points, oldest first.
@@ -127,24 +285,33 @@ impl Catalogue {
         &self.foreign
     }
 
-    /// Reads what the listing from `from` has and this has not.
-    fn take_in(&mut self, repository: &Repository, from: &str) -> Result<Vec<Arc<Point>>> {
+    /// Takes what roll-ups have.
+    fn take_rolled(
+        &mut self,
+        repository: &Repository,
+        points: BTreeMap<PointId, Arc<Point>>,
+        roll_ups: Vec<(RollUpId, Vec<PointId>)>,
+    ) {
+        for point in points.values() {
+            repository.observed().point(point);
+        }
+        self.points = points;
+        self.roll_ups = roll_ups;
+    }
+
+    /// Reads what a listing has and this has not.
+    fn take_in(&mut self, repository: &Repository, listed: Vec<Listed>) -> Result<Vec<Arc<Point>>> {
         let mut unread = Vec::new();
-        let mut listed = Vec::new();
-        for Listed { name, .. } in repository.store().list(POINTS_PREFIX, from)? {
-            let Ok(id) = name[POINTS_PREFIX.len()..].parse::<PointId>() else {
-                if !self.foreign.contains(&name) {
-                    self.foreign.push(name);
+        for listed in listed {
+            let Some(id) = point_of(&listed) else {
+                if !self.foreign.contains(&listed.name) {
+                    self.foreign.push(listed.name);
                 }
                 continue;
             };
-            listed.push(id);
             if !self.points.contains_key(&id) && !self.damaged.contains_key(&id) {
                 unread.push(id);
             }
-        }
-        if from.is_empty() {
-            repository.observed().listing(listed);
         }
         let mut new = Vec::new();
         for (id, read) in read_points(repository, &unread) {
@@ -165,18 +332,54 @@ impl Catalogue {
     }
 }
 
+/// A listing of all points.
+fn list_all(repository: &Repository) -> Result<Vec<Listed>> {
+    let listed = repository.store().list(POINTS_PREFIX, "")?;
+    let mut ids: Vec<PointId> = listed.iter().filter_map(point_of).collect();
+    ids.sort_unstable();
+    repository.observed().listing(ids);
+    Ok(listed)
+}
+
+/// The point that a listing has; None for a name that is no point's.
+fn point_of(listed: &Listed) -> Option<PointId> {
+    listed.name.strip_prefix(POINTS_PREFIX)?.parse().ok()
+}
+
+/// From where a listing must begin that is to have all that came since `newest`.
+fn refresh_from(newest: &PointId) -> String {
+    point_name(&PointId {
+        seconds: newest.seconds.saturating_sub(REFRESH_OVERLAP_SECONDS),
+        random: 0,
+    })
+}
+
+/// The header with the footers of small runs, which one from a roll-up has not: one request, where each footer would be
+/// one.
+///
+/// # Errors
+/// Unreachable, if the store does not answer. A header that cannot be read now is given back as it is: its runs are there.
+pub fn with_footers<'a>(repository: &Repository, point: &'a Point) -> Result<Cow<'a, Point>> {
+    if point.has_footers() {
+        return Ok(Cow::Borrowed(point));
+    }
+    match read_point(repository, point.id) {
+        Ok(whole) => Ok(Cow::Owned(whole)),
+        Err(error) if error.kind() == ErrorKind::Unreachable => Err(error),
+        Err(error) => {
+            log::debug!("a header is used without its footers: {error}");
+            Ok(Cow::Borrowed(point))
+        }
+    }
+}
+
 /// The ids of all points that are listed, oldest first. Reads no header.
 ///
 /// # Errors
 /// Those of the store.
 pub fn point_ids(repository: &Repository) -> Result<Vec<PointId>> {
-    let listed = repository.store().list(POINTS_PREFIX, "")?;
-    let names = listed
-        .iter()
-        .map(|listed| &listed.name[POINTS_PREFIX.len()..]);
-    let mut ids: Vec<PointId> = names.filter_map(|name| name.parse().ok()).collect();
+    let mut ids: Vec<PointId> = list_all(repository)?.iter().filter_map(point_of).collect();
     ids.sort_unstable();
-    repository.observed().listing(ids.clone());
     Ok(ids)
 }
 
@@ -218,14 +421,29 @@ fn read_points(repository: &Repository, ids: &[PointId]) -> Vec<(PointId, Result
         }
         read
     };
-    if ids.len() < READ_ALONE_MAX {
-        return read_some(ids);
+    let alone_max = match repository.store().is_distant() {
+        true => 1,
+        false => READ_ALONE_MAX,
+    };
+    let readers = match ids.len() > alone_max {
+        true => READERS,
+        false => 1,
+    };
+    side_by_side(ids, readers, read_some)
+}
+
+/// What `read` makes of all ids, in order, read by so many threads.
+pub(super) fn side_by_side<Id: Sync, T: Send>(
+    ids: &[Id],
+    readers: usize,
+    read: impl Fn(&[Id]) -> Vec<T> + Copy + Send,
+) -> Vec<T> {
+    if readers <= 1 || ids.len() <= 1 {
+        return read(ids);
     }
     std::thread::scope(|scope| {
-        let parts = ids.chunks(ids.len().div_ceil(READERS));
-        let readers: Vec<_> = parts
-            .map(|ids| scope.spawn(move || read_some(ids)))
-            .collect();
+        let parts = ids.chunks(ids.len().div_ceil(readers));
+        let readers: Vec<_> = parts.map(|ids| scope.spawn(move || read(ids))).collect();
         let read = readers.into_iter().flat_map(|reader| match reader.join() {
             Ok(read) => read,
             Err(panic) => std::panic::resume_unwind(panic),
@@ -245,52 +463,6 @@ pub fn read_point(repository: &Repository, id: PointId) -> Result<Point> {
     })?;
     repository.observed().point(&point);
     Ok(point)
-}
-
-/// Which points are meant. What is not given narrows nothing.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PointFilter {
-    pub host: Option<String>,
-    pub set: Option<String>,
-    /// A path as recorded, which lies at or below one of the point's source paths.
-    pub path: Option<PathBuf>,
-    /// All of these must be there.
-    pub labels: Vec<(String, String)>,
-}
-
-impl PointFilter {
-    /// Is the point one of those?
-    pub fn matches(&self, point: &Point) -> bool {
-        let is = |wanted: &Option<String>, value: &String| {
-            wanted.as_ref().is_none_or(|wanted| wanted == value)
-        };
-        is(&self.host, &point.host)
-            && is(&self.set, &point.set)
-            && self
-                .path
-                .as_ref()
-                .is_none_or(|path| recorded_paths(point).any(|source| path.starts_with(source)))
-            && self
-                .labels
-                .iter()
-                .all(|(key, value)| point.labels.get(key) == Some(value))
-    }
-
-    /// Are all points meant?
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-/// The source paths as they are in the point.
-pub fn recorded_paths(point: &Point) -> impl Iterator<Item = &Path> {
-    point.sources.iter().map(|source| {
-        point
-            .mapping
-            .iter()
-            .find(|mapping| mapping.live == *source)
-            .map_or(source.as_path(), |mapping| mapping.recorded.as_path())
-    })
 }
 
 #[cfg(test)]
@@ -397,7 +569,7 @@ mod tests {
         store.damage(&point_name(&id(DAY + 50)), b"nonsense");
         recording.take();
         let catalogue = Catalogue::load(&repository).unwrap();
-        assert_eq!(recording.take().len(), 101);
+        assert_eq!(recording.take().len(), 102);
         let expected: Vec<i64> = (0..100).filter(|number| *number != 50).collect();
         let found: Vec<i64> = ids(&catalogue.points())
             .iter()
@@ -501,39 +673,5 @@ mod tests {
         let error = catalogue.refresh(&repository).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unreachable);
         assert_eq!(ids(&catalogue.refresh(&repository).unwrap()), [DAY]);
-    }
-
-    #[test]
-    fn a_filter_narrows_by_all_that_it_names() {
-        let point = point(id(DAY));
-        let matches = |filter: PointFilter| filter.matches(&point);
-        let path = |path: &str| PointFilter {
-            path: Some(path.into()),
-            ..PointFilter::default()
-        };
-        let labels = |labels: &[(&str, &str)]| PointFilter {
-            labels: labels
-                .iter()
-                .map(|(key, value)| ((*key).into(), (*value).into()))
-                .collect(),
-            ..PointFilter::default()
-        };
-        assert!(matches(PointFilter::default()));
-        for held in ["/home", "/home/selene/letter", "/etc"] {
-            assert!(matches(path(held)), "{held}");
-        }
-        for not_held in ["/", "/homes", "/snapshots/home", "home"] {
-            assert!(!matches(path(not_held)), "{not_held}");
-        }
-        assert!(matches(labels(&[("tape", "7"), ("why", "")])));
-        assert!(!matches(labels(&[("tape", "7"), ("why", "not")])));
-        assert!(!matches(labels(&[("new", "")])));
-        let of = |host: &str, set: &str| PointFilter {
-            host: Some(host.into()),
-            set: Some(set.into()),
-            ..PointFilter::default()
-        };
-        assert!(matches(of("moon", "home")));
-        assert!(!matches(of("moon", "work")) && !matches(of("sun", "home")));
     }
 }

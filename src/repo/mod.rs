@@ -12,12 +12,13 @@ mod memory;
 mod observed;
 mod pack_writer;
 mod packs;
+mod point_filter;
 mod repository;
+mod rolled;
 mod upload;
 
 pub use catalogue::{
-    Catalogue, PointFilter, commit, new_point_id, newest_of_chains, point_ids, points, read_point,
-    recorded_paths,
+    Catalogue, commit, new_point_id, newest_of_chains, point_ids, points, read_point, with_footers,
 };
 pub use index::{Index, IndexLocation};
 pub use keys::{Key, add_key, change_password, keys, remove_key};
@@ -26,6 +27,8 @@ pub use memory::{Memory, Warning};
 pub use observed::{Newest, Observed, Seen};
 pub use pack_writer::{PackWriter, UploadFigures};
 pub use packs::{list_packs, read_pack_directory};
+pub use point_filter::{PointFilter, recorded_paths};
 pub use repository::{Closed, Encryption, InitOptions, Repository};
+pub use rolled::{read_roll_up, roll_up, roll_ups};
 
 pub use crate::format::FrameChunk;

@@ -17,6 +17,8 @@ pub enum SealedKind {
     ExtentList = 2,
     /// A point's header.
     Point = 8,
+    /// A roll-up of points' headers.
+    RollUp = 9,
     /// A lease, where it must not be read by everyone.
     Lease = 12,
     /// What is known of a password's key.
@@ -49,7 +51,7 @@ impl SealedKind {
     pub fn plain_bytes_max(self) -> usize {
         match self {
             Self::Data | Self::ExtentList => FRAME_PLAIN_BYTES_MAX,
-            Self::Point => POINT_PLAIN_BYTES_MAX,
+            Self::Point | Self::RollUp => POINT_PLAIN_BYTES_MAX,
             Self::Lease | Self::KeyDescription => JSON_BYTES_MAX,
             Self::RunBlock | Self::Index => BLOCK_PLAIN_BYTES_MAX,
             Self::RunBlockIndex
@@ -71,6 +73,7 @@ impl fmt::Display for SealedKind {
             Self::Data => "a frame",
             Self::ExtentList => "a frame of extent lists",
             Self::Point => "a point's header",
+            Self::RollUp => "a roll-up of points",
             Self::Lease => "a lease",
             Self::KeyDescription => "a key's description",
             Self::RunBlock => "a block of a run",

@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::base::{Error, ErrorKind, PointId, Result, Timestamp};
 use crate::fetch::{Counters, Fetcher};
-use crate::repo::PointFilter;
+use crate::repo::{Catalogue, PointFilter};
 
 use file::{ExtentLists, File};
 use listing::{Listing, Stop};
@@ -57,7 +57,7 @@ const EXTENT_LISTS_BYTES_MAX: u64 = 4 << 20;
 const BIRTH_TIME_XATTR: &[u8] = b"user.bygone.btime";
 
 /// What a tree shows.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct TreeOptions {
     /// This point at the root; all points in views if None.
     pub point: Option<PointId>,
@@ -65,6 +65,8 @@ pub struct TreeOptions {
     pub filter: PointFilter,
     /// Who owns the views.
     pub owner: Owner,
+    /// What is known of the points already; they are looked for if None.
+    pub catalogue: Option<Catalogue>,
 }
 
 /// What `df` tells. Nothing is free.

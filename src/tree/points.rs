@@ -4,6 +4,7 @@
 //! row. What is no directory is found by its origin, whichever points it is in: at the very row of the run that
 //! recorded it first, or by the origin map of any run that holds rows of that one.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -14,6 +15,7 @@ use crate::base::{Error, ErrorKind, Key, Origin, PointId, Result, Row, RunId};
 use crate::fetch::{Fetcher, check_may_wait};
 use crate::format::{Entry, KeyedRecord, Point, Record, RunReference, Section};
 use crate::manifest::{Chain, Found, Run};
+use crate::repo::with_footers;
 
 use super::attributes::Attributes;
 use super::lock;
@@ -116,9 +118,8 @@ impl Points {
         let point = self
             .header(number)
             .ok_or_else(|| Error::missing(format_args!("the point with number {}", number.0)))?;
-        let runs = point.runs.iter().map(|reference| self.run(&reference.id));
-        let runs = runs
-            .collect::<Result<Vec<_>>>()
+        let runs = self
+            .runs_of(&point)
             .map_err(|error| error.context(format_args!("point {}", point.id)))?;
         let open = Arc::new(OpenPoint {
             number,
@@ -127,6 +128,20 @@ impl Points {
         });
         lock(&self.open).put(number, Arc::clone(&open));
         Ok(open)
+    }
+
+    /// The runs of a point, open. Its header is read for the footers in it, if it comes from a roll-up and a run is not
+    /// open yet.
+    fn runs_of(&self, point: &Point) -> Result<Vec<Arc<Run>>> {
+        let are_open = point
+            .runs
+            .iter()
+            .all(|run| lock(&self.runs).contains(&run.id));
+        let whole = match are_open {
+            true => Cow::Borrowed(point),
+            false => with_footers(self.fetcher.repository(), point)?,
+        };
+        whole.runs.iter().map(|run| self.run_of(run)).collect()
     }
 
     /// The header of a point that is shown.
@@ -221,8 +236,16 @@ impl Points {
                 .ok_or_else(|| Error::missing(format_args!("run {id}")))?;
             point.runs[*place].clone()
         };
-        let run = Run::open(&self.fetcher, &reference)?;
-        lock(&self.runs).put(*id, Arc::clone(&run));
+        self.run_of(&reference)
+    }
+
+    /// The run that this refers to, open.
+    fn run_of(&self, reference: &RunReference) -> Result<Arc<Run>> {
+        if let Some(run) = lock(&self.runs).get(&reference.id) {
+            return Ok(Arc::clone(run));
+        }
+        let run = Run::open(&self.fetcher, reference)?;
+        lock(&self.runs).put(reference.id, Arc::clone(&run));
         Ok(run)
     }
 }

@@ -111,6 +111,7 @@ fn image(memory_bytes: u64) -> (Tree, NodeId) {
         point: Some(point),
         filter: PointFilter::default(),
         owner: Owner::default(),
+        catalogue: None,
     };
     let numbers = Numbers::in_memory().unwrap();
     let tree = Tree::open(fetcher(&written, memory_bytes), numbers, options).unwrap();

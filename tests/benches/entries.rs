@@ -87,6 +87,7 @@ fn tree(runs: usize) -> Tree {
         point: Some(point(&written, runs)),
         filter: PointFilter::default(),
         owner: Owner::default(),
+        catalogue: None,
     };
     written.tree(options)
 }

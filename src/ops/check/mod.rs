@@ -89,6 +89,7 @@ pub fn check(
     index::check(&check, &packs, &used, options.points.is_none())?;
     if options.points.is_none() {
         leases::check(&check)?;
+        points::check_roll_ups(&check, &points)?;
         keys::check(&check)?;
     }
     if options.read_data {

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use super::Check;
 use crate::base::{ErrorKind, PointId, Result};
-use crate::format::{Point, point_name};
-use crate::repo::Catalogue;
+use crate::format::{Point, point_name, roll_up_name};
+use crate::repo::{Catalogue, read_roll_up, roll_ups};
 
 /// Checks the headers and chains of these points, or of all, and gives those that can be read.
 pub(super) fn check(check: &Check<'_>, only: Option<&[PointId]>) -> Result<Vec<Arc<Point>>> {
-    let catalogue = Catalogue::load(check.repository)?;
+    let catalogue = Catalogue::load_each(check.repository)?;
     let is_wanted = |id: &PointId| only.is_none_or(|only| only.contains(id));
     for (id, error) in catalogue.damaged().filter(|(id, _)| is_wanted(id)) {
         tell_damaged(check, *id, error)?;
@@ -39,6 +39,33 @@ pub(super) fn check(check: &Check<'_>, only: Option<&[PointId]>) -> Result<Vec<A
         .reporter
         .count(|report| report.points = wanted.len() as u64);
     Ok(wanted)
+}
+
+/// Checks that every roll-up can be read and says of these points what they say themselves. One that does not costs
+/// nothing but time.
+pub(super) fn check_roll_ups(check: &Check<'_>, points: &[Arc<Point>]) -> Result<()> {
+    let points: BTreeMap<PointId, &Point> =
+        points.iter().map(|point| (point.id, &**point)).collect();
+    for id in roll_ups(check.repository)? {
+        let name = roll_up_name(&id);
+        let roll_up = match read_roll_up(check.repository, &id) {
+            Ok(roll_up) => roll_up,
+            Err(error) if error.kind() == ErrorKind::Missing => continue,
+            Err(error) => {
+                check.reporter.failed(&name, error)?;
+                continue;
+            }
+        };
+        let differs = |rolled: &&Point| {
+            let own = points.get(&rolled.id);
+            own.is_some_and(|own| own.without_footers() != **rolled)
+        };
+        if let Some(rolled) = roll_up.points.iter().find(differs) {
+            let problem = format!("what it has of point {} is not its header", rolled.id);
+            check.reporter.damaged(&name, problem)?;
+        }
+    }
+    Ok(())
 }
 
 /// A header that cannot be read costs its point, and no other.
