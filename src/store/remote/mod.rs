@@ -18,7 +18,7 @@ mod writing;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt, TryStreamExt};
@@ -159,13 +159,10 @@ impl RemoteStore {
         })
     }
 
-    /// Is a listing that came back empty to be believed?
-    fn is_known_empty(&self, prefix: &str) -> bool {
-        let mut known = self
-            .known_empty
+    fn known_empty(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.known_empty
             .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        !known.insert(prefix.to_owned())
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Is there nothing below the place? Asks for a first page only.
@@ -263,17 +260,26 @@ impl Store for RemoteStore {
 
     fn put_new(&self, name: &str, body: Body<'_>) -> Result<()> {
         let path = self.path(name)?;
-        self.create(name, &path, body)
+        self.create(name, &path, body)?;
+        self.known_empty()
+            .retain(|prefix| !name.starts_with(prefix));
+        Ok(())
     }
 
     fn list(&self, prefix: &str, from: &str) -> Result<Vec<Listed>> {
         check_listing(prefix, from)?;
-        let listed = self.list_once(prefix, from)?;
+        let mut listed = self.list_once(prefix, from)?;
         // An empty answer is what a broken server gives most easily, and what does most harm if it is believed.
-        match listed.is_empty() && !self.is_known_empty(prefix) {
-            true => self.list_once(prefix, from),
-            false => Ok(listed),
+        if listed.is_empty() && !self.known_empty().contains(prefix) {
+            listed = self.list_once(prefix, from)?;
+            if listed.is_empty() {
+                self.known_empty().insert(prefix.to_owned());
+            }
         }
+        if !listed.is_empty() {
+            self.known_empty().remove(prefix);
+        }
+        Ok(listed)
     }
 
     fn delete(&self, name: &str) -> Result<()> {

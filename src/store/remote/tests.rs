@@ -458,10 +458,16 @@ fn an_empty_listing_is_asked_for_again_before_it_is_believed() {
     server.play([Some(Trick::EmptyListing)]);
     assert_eq!(store.list("points/", "").unwrap().len(), 1);
     assert_eq!(server.methods().len(), 2);
+    server.play([Some(Trick::EmptyListing)]);
+    assert_eq!(store.list("points/", "").unwrap().len(), 1);
+    assert_eq!(server.methods().len(), 2);
     assert!(store.list("index/", "").unwrap().is_empty());
     assert_eq!(server.methods().len(), 2);
     assert!(store.list("index/", "").unwrap().is_empty());
     assert_eq!(server.methods().len(), 1);
+    store.put_new("index/a", Body::Bytes(&[b"a"])).unwrap();
+    server.play([Some(Trick::EmptyListing)]);
+    assert_eq!(store.list("index/", "").unwrap().len(), 1);
 }
 
 #[test]
