@@ -8,7 +8,9 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
+use crate::base::Result;
 use crate::format::ChunkPlace;
+use crate::repo::Repository;
 use crate::seal::SealedKind;
 
 use super::Fetcher;
@@ -57,6 +59,22 @@ impl Fetcher {
     pub fn ahead_bytes(&self) -> Option<u64> {
         let distant = self.distant.as_ref()?;
         distant.line.is_asked().then(|| distant.line.ahead_bytes())
+    }
+
+    /// What `ask` gets of the repository. Where that is distant, it is waited for no longer than this thread may wait.
+    ///
+    /// # Errors
+    /// Unreachable, if it did not end in time; else those of `ask`.
+    pub fn ask_in_time<T: Send + 'static>(
+        &self,
+        what: &str,
+        ask: impl FnOnce(&Repository) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let Some(distant) = &self.distant else {
+            return ask(&self.repository);
+        };
+        let repository = Arc::clone(&self.repository);
+        distant.ask(what, move || ask(&repository))
     }
 
     /// Has a thread do `job`, which works out what to fetch ahead and may wait for that. Nothing is done where the store is

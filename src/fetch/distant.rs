@@ -71,27 +71,36 @@ impl Distant {
         if IS_AHEAD.get() || !self.line.is_asked() {
             return self.measured(name, range);
         }
+        let (distant, named) = (Arc::downgrade(self), name.to_owned());
+        self.ask(name, move || match distant.upgrade() {
+            Some(distant) => distant.measured(&named, range),
+            None => Err(ended(&named)),
+        })
+    }
+
+    /// What `ask` gets, which is called on a thread of its own and not waited for any longer than this one may wait.
+    ///
+    /// # Errors
+    /// Unreachable, if it did not end in time; else those of `ask`.
+    pub(super) fn ask<T: Send + 'static>(
+        &self,
+        what: &str,
+        ask: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let (sender, receiver) = bounded(1);
         let is_wanted = Arc::new(());
-        let (distant, wanted, named) = (
-            Arc::downgrade(self),
-            Arc::downgrade(&is_wanted),
-            name.to_owned(),
-        );
+        let wanted = Arc::downgrade(&is_wanted);
         self.asking.run(Box::new(move || {
             // Whoever asked may have given up while this waited for its turn.
-            if let (Some(distant), Some(_)) = (distant.upgrade(), wanted.upgrade()) {
+            if wanted.upgrade().is_some() {
                 // Or it gives up now; a cache below has kept what came.
-                let _nobody_waits = sender.send(distant.measured(&named, range));
+                let _nobody_waits = sender.send(ask());
             }
         }));
         match receiver.recv_deadline(self.deadline()) {
             Ok(result) => result,
-            Err(RecvTimeoutError::Timeout) => Err(too_late(name)),
-            Err(RecvTimeoutError::Disconnected) => Err(Error::new(
-                ErrorKind::Failed,
-                format!("cannot read {name}: who asked for it ended"),
-            )),
+            Err(RecvTimeoutError::Timeout) => Err(too_late(what)),
+            Err(RecvTimeoutError::Disconnected) => Err(ended(what)),
         }
     }
 
@@ -101,6 +110,14 @@ impl Distant {
         self.line.end(begun, Instant::now(), bytes.len() as u64);
         Ok(bytes)
     }
+}
+
+/// The failure of a fetch whose thread ended first, by an error in bygone itself.
+fn ended(what: &str) -> Error {
+    Error::new(
+        ErrorKind::Failed,
+        format!("cannot read {what}: who asked for it ended"),
+    )
 }
 
 /// The failure of a fetch that did not end in time.

@@ -20,6 +20,10 @@ use super::read_ahead::{Neighbourhoods, ReadAhead, Window, distant_neighbours};
 /// each comes when it is needed.
 const HEAD_BYTES_MAX: u64 = 2 << 20;
 
+/// Sealed bytes of directories and files that are fetched of a run before anyone asks, if it has no more: those of a small
+/// change. A chain has many such runs, and each may be asked for whatever is looked up.
+const SMALL_SECTION_BYTES_MAX: u64 = 128 << 10;
+
 /// Sealed bytes of filters that are fetched with the head: those of some 50,000 entries. Longer ones come part by part.
 const FILTERS_BYTES_MAX: u64 = 256 << 10;
 
@@ -146,7 +150,7 @@ impl Pieces {
         index: &OpenIndex<'_>,
         at: &BlockAt,
     ) -> Result<Block> {
-        let window = self.window(sequence, at);
+        let window = self.window(sequence, index, at);
         if let Some(window) = window {
             self.fetch_window(sequence, index, at, window)?;
         }
@@ -192,7 +196,7 @@ impl Pieces {
     }
 
     /// What to fetch with a block, if anything.
-    fn window(&self, sequence: Sequence, at: &BlockAt) -> Option<Window> {
+    fn window(&self, sequence: Sequence, index: &OpenIndex<'_>, at: &BlockAt) -> Option<Window> {
         // Who may not wait brings nothing along, and must not leave word that it did.
         if !may_wait() {
             return None;
@@ -200,6 +204,9 @@ impl Pieces {
         if self.fetcher.ahead_bytes().is_some() {
             let place = self.block_place(sequence, at);
             if self.fetcher.has_piece(&place.piece(self.run)) {
+                if sequence == Sequence::Files {
+                    self.fetch_next(index, at);
+                }
                 return None;
             }
             return match sequence {
@@ -215,6 +222,57 @@ impl Pieces {
         }
     }
 
+    /// Brings into memory what lookups begin with, and all of the sections that are small.
+    pub(super) fn fetch_ahead(&self) {
+        self.fetch_head();
+        let mut places = Vec::new();
+        for sequence in [Sequence::Directories, Sequence::Files] {
+            match self.small_section(sequence) {
+                Ok(section) => places.extend(section),
+                Err(error) => log::debug!("a read ahead failed: {error}"),
+            }
+        }
+        // The sections lie side by side, so that one request brings both.
+        self.bring(&places);
+    }
+
+    /// All blocks of a section, if it is small; else none.
+    fn small_section(&self, sequence: Sequence) -> Result<Vec<Place>> {
+        let at = self.footer.sequence(sequence);
+        if at.length > SMALL_SECTION_BYTES_MAX {
+            return Ok(Vec::new());
+        }
+        let mut places = Vec::new();
+        for number in 0..at.index.len() {
+            let index = self.index(sequence, number)?;
+            let mut cursor = index.block.cursor();
+            while cursor.advance()? {
+                let block = decode_block_at(index.part, cursor.index(), cursor.body(), at.end())?;
+                places.push(self.block_place(sequence, &block));
+            }
+        }
+        Ok(places)
+    }
+
+    /// Has the files' blocks fetched that follow those that came last, if `at` is read in order.
+    fn fetch_next(&self, index: &OpenIndex<'_>, at: &BlockAt) {
+        let Some(window) = self.files_ahead.plan_next(at.number) else {
+            return;
+        };
+        let sequence = Sequence::Files;
+        let end = self.footer.sequence(sequence).end();
+        // What is wrong with the index is told when it leads somebody to a block.
+        let Ok(blocks) = window_blocks(index, window.first, window, end) else {
+            return;
+        };
+        let places: Vec<Place> = blocks
+            .iter()
+            .map(|block| self.block_place(sequence, block))
+            .collect();
+        let (fetcher, run) = (Arc::clone(&self.fetcher), self.run);
+        self.fetcher.later(move || bring(&fetcher, run, &places));
+    }
+
     /// Brings a block's neighbours into memory. That one of them is damaged is no concern of who asks for another.
     fn fetch_window(
         &self,
@@ -224,7 +282,7 @@ impl Pieces {
         window: Window,
     ) -> Result<()> {
         let end = self.footer.sequence(sequence).end();
-        let blocks = window_blocks(index, wanted, window, end)
+        let blocks = window_blocks(index, wanted.number, window, end)
             .map_err(|error| self.in_index(error, sequence))?;
         let (Some(first), Some(last)) = (blocks.first(), blocks.last()) else {
             return Ok(());
@@ -302,12 +360,8 @@ impl Pieces {
         })
     }
 
-    /// Into memory, if it works; whoever needs a piece asks for it again, and hears what is wrong with it.
     fn bring(&self, places: &[Place]) {
-        let pieces: Vec<Piece<'_>> = places.iter().map(|place| place.piece(self.run)).collect();
-        if let Err(error) = self.fetcher.pieces(&pieces) {
-            log::debug!("run {}: a read ahead failed: {error}", self.run);
-        }
+        bring(&self.fetcher, self.run, places);
     }
 
     fn plain(&self, kind: SealedKind, part_of: u8, number: u64, at: &PieceAt) -> Result<Bytes> {
@@ -330,11 +384,19 @@ impl Pieces {
     }
 }
 
+/// Into memory, if it works; whoever needs a piece asks for it again, and hears what is wrong with it.
+fn bring(fetcher: &Fetcher, run: RunId, places: &[Place]) {
+    let pieces: Vec<Piece<'_>> = places.iter().map(|place| place.piece(run)).collect();
+    if let Err(error) = fetcher.pieces(&pieces) {
+        log::debug!("run {run}: a read ahead failed: {error}");
+    }
+}
+
 /// The blocks of a window that an index part leads to, `wanted` among them, in order. What would be too many bytes
 /// is left out, from the far end, and what lies before `wanted` first.
 fn window_blocks(
     index: &OpenIndex<'_>,
-    wanted: &BlockAt,
+    wanted: u64,
     window: Window,
     end: u64,
 ) -> Result<Vec<BlockAt>> {
@@ -349,10 +411,7 @@ fn window_blocks(
         blocks.push_back(block);
         while bytes > window.bytes_max {
             // What is wanted stays, and so does what leads on from it, as long as there is room.
-            let dropped = if blocks
-                .front()
-                .is_some_and(|block| block.number < wanted.number)
-            {
+            let dropped = if blocks.front().is_some_and(|block| block.number < wanted) {
                 blocks.pop_front()
             } else if blocks.len() > 1 {
                 blocks.pop_back()
@@ -360,7 +419,7 @@ fn window_blocks(
                 None
             };
             match dropped {
-                Some(block) if block.number > wanted.number => return Ok(blocks.into()),
+                Some(block) if block.number > wanted => return Ok(blocks.into()),
                 Some(block) => bytes -= u64::from(block.length),
                 None => return Ok(blocks.into()),
             }

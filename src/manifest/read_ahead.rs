@@ -58,6 +58,28 @@ impl ReadAhead {
         }
     }
 
+    /// What to fetch from a distant store before anyone asks, now that `block`, which was in memory, is read: once for each
+    /// window that came, when half of it is behind.
+    pub(super) fn plan_next(&self, block: u64) -> Option<Window> {
+        let end = self.end.load(Ordering::Relaxed);
+        let count = self.count.load(Ordering::Relaxed);
+        let is_due = count >= DISTANT_FIRST && (end - count / 2..end).contains(&block);
+        if !is_due {
+            return None;
+        }
+        let next = end + (count * 2).min(AHEAD_MAX);
+        let claimed = self
+            .end
+            .compare_exchange(end, next, Ordering::Relaxed, Ordering::Relaxed);
+        claimed.ok()?;
+        self.count.store(next - end, Ordering::Relaxed);
+        Some(Window {
+            first: end,
+            end: next,
+            bytes_max: DISTANT_BYTES_MAX,
+        })
+    }
+
     /// What to fetch when `block` is asked for; None if nothing but itself.
     pub(super) fn plan(&self, block: u64) -> Option<Window> {
         let end = self.end.load(Ordering::Relaxed);
@@ -169,6 +191,12 @@ mod tests {
             ends.push(block);
         }
         assert_eq!(ends, [1016, 1048, 1112, 1176, 1240]);
+        let next: Vec<u64> = (1176..1500)
+            .filter_map(|block| ahead.plan_next(block))
+            .map(|window| window.first)
+            .collect();
+        assert_eq!(next, [1240, 1304, 1368, 1432, 1496]);
+        assert_eq!(ahead.plan_next(3), None);
         let window = distant_neighbours(130);
         assert_eq!((window.first, window.end), (128, 192));
     }

@@ -51,6 +51,11 @@ impl Run {
         }))
     }
 
+    /// Brings what is likely to be asked for first into memory, as far as that works: for a run in a distant store.
+    pub fn fetch_ahead(&self) {
+        self.pieces.fetch_ahead();
+    }
+
     /// The run's id.
     pub fn id(&self) -> RunId {
         self.pieces.run()

@@ -7,7 +7,9 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
+use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::{self, ScopedJoinHandle};
 
 use lru::LruCache;
 
@@ -137,11 +139,44 @@ impl Points {
             .runs
             .iter()
             .all(|run| lock(&self.runs).contains(&run.id));
-        let whole = match are_open {
+        let whole = match are_open || point.has_footers() {
             true => Cow::Borrowed(point),
-            false => with_footers(self.fetcher.repository(), point)?,
+            false => Cow::Owned(self.whole_header(point)?),
         };
-        whole.runs.iter().map(|run| self.run_of(run)).collect()
+        match self.fetcher.ahead_bytes() {
+            None => whole.runs.iter().map(|run| self.run_of(run)).collect(),
+            Some(_) => self.runs_side_by_side(&whole),
+        }
+    }
+
+    fn whole_header(&self, point: &Point) -> Result<Point> {
+        let point = point.clone();
+        self.fetcher
+            .ask_in_time("the point's header", move |repository| {
+                with_footers(repository, &point).map(Cow::into_owned)
+            })
+    }
+
+    /// The same from a distant store: those whose footers have to be fetched are opened at the same time, and what all
+    /// are likely to be asked for next is on its way then.
+    fn runs_side_by_side(&self, point: &Point) -> Result<Vec<Arc<Run>>> {
+        let runs: Vec<Result<Arc<Run>>> = thread::scope(|scope| {
+            let opening: Vec<_> = point
+                .runs
+                .iter()
+                .map(|reference| match reference.footer {
+                    Some(_) => Opening::Done(self.run_of(reference)),
+                    None => Opening::UnderWay(scope.spawn(|| self.run_of(reference))),
+                })
+                .collect();
+            opening.into_iter().map(Opening::end).collect()
+        });
+        let runs = runs.into_iter().collect::<Result<Vec<_>>>()?;
+        for run in &runs {
+            let run = Arc::clone(run);
+            self.fetcher.later(move || run.fetch_ahead());
+        }
+        Ok(runs)
     }
 
     /// The header of a point that is shown.
@@ -247,6 +282,24 @@ impl Points {
         let run = Run::open(&self.fetcher, reference)?;
         lock(&self.runs).put(reference.id, Arc::clone(&run));
         Ok(run)
+    }
+}
+
+/// A run that is being opened.
+enum Opening<'a> {
+    Done(Result<Arc<Run>>),
+    UnderWay(ScopedJoinHandle<'a, Result<Arc<Run>>>),
+}
+
+impl Opening<'_> {
+    fn end(self) -> Result<Arc<Run>> {
+        match self {
+            Self::Done(run) => run,
+            Self::UnderWay(thread) => match thread.join() {
+                Ok(run) => run,
+                Err(panic) => resume_unwind(panic),
+            },
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bygone::base::PointId;
+use bygone::cache::{CacheOptions, CachedStore};
 use bygone::fetch::Fetcher;
 use bygone::fuse::{MountOptions, MountedTree, prepare, source_name};
 use bygone::repo::{InitOptions, Repository};
@@ -28,12 +29,17 @@ pub struct Place {
     pub point: PointId,
 }
 
-/// A mount of it from far away.
-pub struct Far {
-    pub store: Arc<Distant>,
+/// A mount of it.
+pub struct Mount {
     mounted: Option<MountedTree>,
     place: PathBuf,
     source: PathBuf,
+}
+
+/// A mount of it from far away.
+pub struct Far {
+    pub line: Arc<Distant>,
+    mount: Mount,
 }
 
 impl Place {
@@ -72,9 +78,47 @@ impl Place {
 
     /// Mounts it over a line of this delay.
     pub fn mount_with(&self, delay: Duration, cache_bytes: u64, options: MountOptions) -> Far {
-        let local = LocalStore::open(&self.folder.path().join("repository")).unwrap();
-        let store = Arc::new(Distant::new(Arc::new(local), delay, BYTES_PER_SECOND));
-        let repository = Repository::open(Arc::clone(&store) as Arc<dyn Store>).unwrap();
+        let line = Arc::new(self.line(delay));
+        let store = Arc::clone(&line) as Arc<dyn Store>;
+        Far {
+            line,
+            mount: self.mount_over(store, cache_bytes, &options),
+        }
+    }
+
+    /// The same with what was read kept on disk, below `folder`.
+    pub fn mount_cached(&self, folder: &Path) -> Far {
+        let line = Arc::new(self.line(DELAY));
+        let cache = CacheOptions {
+            directory: folder.to_owned(),
+            bytes_max: Some(1 << 30),
+        };
+        let cached = CachedStore::open(Arc::clone(&line) as Arc<dyn Store>, &cache).unwrap();
+        Far {
+            line,
+            mount: self.mount_over(Arc::new(cached), CACHE_BYTES, &MountOptions::default()),
+        }
+    }
+
+    /// Mounts it where it is.
+    pub fn mount_near(&self) -> Mount {
+        self.mount_over(
+            Arc::new(self.local()),
+            CACHE_BYTES,
+            &MountOptions::default(),
+        )
+    }
+
+    fn local(&self) -> LocalStore {
+        LocalStore::open(&self.folder.path().join("repository")).unwrap()
+    }
+
+    fn line(&self, delay: Duration) -> Distant {
+        Distant::new(Arc::new(self.local()), delay, BYTES_PER_SECOND)
+    }
+
+    fn mount_over(&self, store: Arc<dyn Store>, cache_bytes: u64, options: &MountOptions) -> Mount {
+        let repository = Repository::open(store).unwrap();
         let fetcher = Fetcher::with_timeout(Arc::clone(&repository), cache_bytes, options.timeout);
         let tree_options = TreeOptions {
             point: Some(self.point),
@@ -88,9 +132,8 @@ impl Place {
             .keep();
         let place = prepare(&named, &[]).unwrap();
         let source = source_name(repository.id(), Some(self.point));
-        let mounted = MountedTree::mount(tree, &place, &source, &options).unwrap();
-        Far {
-            store,
+        let mounted = MountedTree::mount(tree, &place, &source, options).unwrap();
+        Mount {
             mounted: Some(mounted),
             source: place.join(self.source().strip_prefix("/").unwrap()),
             place,
@@ -98,29 +141,41 @@ impl Place {
     }
 }
 
-impl Far {
+impl Mount {
     /// Where the source's files are shown.
     pub fn path(&self, name: &str) -> PathBuf {
         self.source.join(name)
     }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        drop(self.mounted.take());
+        // An empty folder by now; if it is not, it stays for the one that holds it.
+        let _left = fs::remove_dir(&self.place);
+    }
+}
+
+impl Far {
+    /// Where the source's files are shown.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.mount.path(name)
+    }
 
     /// The source's files.
     pub fn source(&self) -> &Path {
-        &self.source
+        &self.mount.source
     }
 
     /// What went over the line since the last call of this.
     pub fn traffic(&self) -> Traffic {
-        self.store.take()
+        self.line.take()
     }
 }
 
 impl Drop for Far {
     fn drop(&mut self) {
         // A line that is cut would keep the threads that end with the mount.
-        self.store.mend();
-        drop(self.mounted.take());
-        // An empty folder by now; if it is not, it stays for the one that holds it.
-        let _left = fs::remove_dir(&self.place);
+        self.line.mend();
     }
 }

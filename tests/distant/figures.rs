@@ -34,25 +34,55 @@ fn fill(source: &Path) {
     fs::write(source.join("large"), noise(u64::MAX / 2, LARGE_BYTES)).unwrap();
 }
 
-fn step(name: &str, far: &Far, work: impl FnOnce()) {
-    far.traffic();
-    let start = Instant::now();
-    work();
-    tell(name, start.elapsed(), far);
+/// One line of the table: what a step took, and what went over the line for it.
+fn tell(name: &str, took: Duration, far: Option<&Far>) {
+    print!("{name:<24} {:6.2} s", took.as_secs_f64());
+    if let Some(traffic) = far.map(Far::traffic).filter(|traffic| traffic.requests > 0) {
+        let line = traffic.bytes as f64 / BYTES_PER_SECOND as f64;
+        print!(
+            "  {:4} requests, {:3} rounds, {:2} together, {:6.1} MB, for which the line takes {line:.2} s",
+            traffic.requests,
+            traffic.rounds,
+            traffic.together,
+            traffic.bytes as f64 / 1e6,
+        );
+    }
+    println!();
 }
 
-fn tell(name: &str, took: Duration, far: &Far) {
-    let traffic = far.traffic();
-    let line = traffic.bytes as f64 / BYTES_PER_SECOND as f64;
-    println!(
-        "{name:<20} {:6.2} s, {:8.2} of the line's time; {} requests, {} rounds, {} together, {:.1} MB",
-        took.as_secs_f64(),
-        took.as_secs_f64() / line,
-        traffic.requests,
-        traffic.rounds,
-        traffic.together,
-        traffic.bytes as f64 / 1e6,
-    );
+fn timed(work: impl FnOnce()) -> Duration {
+    let start = Instant::now();
+    work();
+    start.elapsed()
+}
+
+/// Does one step on a fresh mount, cold.
+fn cold(place: &Place, name: &str, work: impl FnOnce(&Far)) {
+    let far = place.mount();
+    far.traffic();
+    let took = timed(|| work(&far));
+    tell(name, took, Some(&far));
+}
+
+/// Does one step with an empty disk cache, then on a new mount with what it left, then on a local repository.
+fn warm(place: &Place, name: &str, work: impl Fn(&Path)) {
+    let folder = tempfile::tempdir().unwrap();
+    for again in ["cache filled", "cache"] {
+        let far = place.mount_cached(folder.path());
+        far.traffic();
+        let took = timed(|| work(far.source()));
+        tell(&format!("{name}, {again}"), took, Some(&far));
+    }
+    for _ in 0..3 {
+        let far = place.mount_cached(folder.path());
+        far.traffic();
+        let took = timed(|| work(far.source()));
+        tell(&format!("{name}, cache"), took, Some(&far));
+        drop(far);
+        let near = place.mount_near();
+        let took = timed(|| work(&near.path("")));
+        tell(&format!("{name}, local"), took, None);
+    }
 }
 
 #[test]
@@ -61,43 +91,37 @@ fn figures() {
     let place = Place::new(fill);
     let start = Instant::now();
     let far = place.mount();
-    tell("ready", start.elapsed(), &far);
-    step("ls -l", &far, || {
-        list(&far.path("many/07"));
-    });
+    tell("ready", start.elapsed(), Some(&far));
     drop(far);
-    let far = place.mount();
-    step("first byte, 6 deep", &far, || {
+    cold(&place, "ls -l", |far| list(&far.path("many/07")));
+    cold(&place, "first byte, 6 deep", |far| {
         let mut byte = [0];
         let mut file = fs::File::open(far.path("a/b/c/d/e/f/small")).unwrap();
         file.read_exact(&mut byte).unwrap();
     });
-    drop(far);
-    let far = place.mount();
+    cold(&place, "find", |far| {
+        let mut find = Command::new("find");
+        let status = find.arg(far.source()).args(["-size", "+1G"]).status();
+        assert!(status.unwrap().success());
+    });
+    cold(&place, "cp -a", |far| copy(far.source()));
+    cold(&place, "sequential", |far| read_large(far.source()));
+    warm(&place, "cp -a", copy);
+    warm(&place, "sequential", read_large);
+}
+
+fn copy(source: &Path) {
     let target = tempfile::tempdir().unwrap();
-    step("cp -a", &far, || {
-        let status = Command::new("cp")
-            .arg("-a")
-            .arg(far.path("many"))
-            .arg(target.path())
-            .status();
-        assert!(status.unwrap().success());
-    });
-    drop(far);
-    let far = place.mount();
-    step("sequential", &far, || {
-        assert_eq!(read_all(&far.path("large")), LARGE_BYTES);
-    });
-    drop(far);
-    let far = place.mount();
-    step("find", &far, || {
-        let status = Command::new("find")
-            .arg(far.source())
-            .arg("-size")
-            .arg("+1G")
-            .status();
-        assert!(status.unwrap().success());
-    });
+    let mut command = Command::new("cp");
+    let status = command
+        .arg("-a")
+        .arg(source.join("many"))
+        .arg(target.path());
+    assert!(status.status().unwrap().success());
+}
+
+fn read_large(source: &Path) {
+    assert_eq!(read_all(&source.join("large")), LARGE_BYTES);
 }
 
 fn list(folder: &Path) {

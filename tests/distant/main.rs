@@ -9,8 +9,12 @@ mod backups;
 #[path = "../support/distant.rs"]
 mod distant;
 
+#[path = "../support/written.rs"]
+mod written;
+
 mod far;
 mod figures;
 mod outage;
 mod random;
 mod reading;
+mod scale;

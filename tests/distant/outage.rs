@@ -76,7 +76,7 @@ fn an_uncached_read_fails_in_time_a_cached_one_succeeds_and_it_heals() {
     assert!(fs::read(&read).unwrap() == expected);
     // Nothing is on its way any more.
     thread::sleep(Duration::from_millis(500));
-    far.store.cut();
+    far.line.cut();
     thread::scope(|scope| {
         for number in 50..READERS {
             let path = far.path(&format!("{}/{number}", number % FOLDERS));
@@ -90,7 +90,7 @@ fn an_uncached_read_fails_in_time_a_cached_one_succeeds_and_it_heals() {
             thread::sleep(TIMEOUT / 10);
         }
     });
-    far.store.mend();
+    far.line.mend();
     for number in 0..READERS {
         let path = far.path(&format!("{}/{number}", number % FOLDERS));
         assert!(fs::read(path).unwrap() == noise(number as u64, FILE_BYTES));
@@ -101,11 +101,11 @@ fn an_uncached_read_fails_in_time_a_cached_one_succeeds_and_it_heals() {
 fn a_name_that_is_not_in_memory_fails_in_time_too() {
     let place = Place::new(fill);
     let far = mount(&place);
-    far.store.cut();
+    far.line.cut();
     let start = Instant::now();
     let error = fs::metadata(far.path("1/1")).unwrap_err();
     assert_eq!(error.raw_os_error(), Some(libc::EIO), "{error}");
     assert!(start.elapsed() < TIMEOUT + LATE);
-    far.store.mend();
+    far.line.mend();
     assert!(names(&far.path("1")).unwrap() > 0);
 }
