@@ -3,15 +3,17 @@
 //! Needs root and a loop device; without them there is nothing to test on, and the test says so and passes.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
 use bygone::base::ErrorKind;
+use bygone::cache::{CacheOptions, CachedStore};
 use bygone::format::{Chunking, FrameChunk};
 use bygone::repo::{Index, InitOptions, PackWriter, Repository, list_packs, read_pack_directory};
 use bygone::seal::{Compression, SealedKind};
-use bygone::store::{Body, LocalStore, Store};
+use bygone::store::{Body, LocalStore, MemoryStore, Store};
 
 const DISK_BYTES: u64 = 16 << 20;
 
@@ -121,6 +123,52 @@ fn a_put_that_finds_no_room_says_so_and_leaves_nothing_behind() {
     store
         .put_new("packs/ab/again", Body::Bytes(&[b"there is room again"]))
         .unwrap();
+}
+
+#[test]
+fn a_cache_on_a_full_disk_costs_only_what_is_cached() {
+    let disk = SmallDisk::mount();
+    let inner = Arc::new(MemoryStore::new());
+    for number in 0..40 {
+        let name = format!("packs/ab/{number}");
+        let bytes = noise(number, 900_000);
+        inner.put_new(&name, Body::Bytes(&[&bytes])).unwrap();
+    }
+    let options = CacheOptions {
+        directory: disk.path(),
+        bytes_max: Some(1 << 30),
+    };
+    let others = disk.path().join("others");
+    for fill in [0, 3, 6, 9, 16] {
+        // Somebody else takes more and more of the disk, at last all of it.
+        let mut file = File::create(&others).unwrap();
+        while file.metadata().unwrap().len() < fill << 20 {
+            if file.write_all(&noise(fill as u32, 64 << 10)).is_err() {
+                break;
+            }
+        }
+        let store = CachedStore::open(inner.clone(), &options).ok();
+        let store: Arc<dyn Store> = match store {
+            Some(store) => Arc::new(store),
+            None => inner.clone(),
+        };
+        for round in 0..2 {
+            for number in 0..40 {
+                let read = store
+                    .get_range(&format!("packs/ab/{number}"), 0..900_000)
+                    .unwrap();
+                assert!(read == noise(number, 900_000), "{fill} MiB, round {round}");
+            }
+        }
+    }
+    fs::remove_file(&others).unwrap();
+    let store = CachedStore::open(inner.clone(), &options).unwrap();
+    store.get_range("packs/ab/7", 0..900_000).unwrap();
+    drop(store);
+    inner.lose("packs/ab/7");
+    let store = CachedStore::open(inner, &options).unwrap();
+    let read = store.get_range("packs/ab/7", 0..900_000).unwrap();
+    assert!(read == noise(7, 900_000));
 }
 
 /// Adds frames until it fails or `count` are added.

@@ -24,8 +24,9 @@ use bygone::format::{
     FOOTER_IN_POINT_BYTES_MAX, FORMAT_VERSION, Features, Figures, FileType, FrameChunk, Hint,
     INLINE_BYTES_MAX, IndexEncoder, IndexFooter, IndexRow, IndexSection, LeaseKind, LeaseRecord,
     Metadata, Moment, PACKS_PER_PAGE, PackDirectory, PathMapping, Point, PointKind, ROWS_PER_PAGE,
-    Record, RunReference, SealMethod, Tables, TablesWriter, Xattr, decode_extents, decode_packs,
-    decode_record, decode_rows, encode_extents, encode_record, prefix_of,
+    Record, RollUp, RollUpId, RunReference, SealMethod, Tables, TablesWriter, Xattr,
+    decode_extents, decode_packs, decode_record, decode_rows, encode_extents, encode_record,
+    prefix_of,
 };
 use bygone::seal::{Compression, MasterKey, SEAL_OVERHEAD_BYTES, Seal, SealedKind, system_salt};
 
@@ -162,6 +163,28 @@ fn a_point_reads_as_it_was_written() {
     let point = point();
     let bytes = golden("point", Encoder::Free, point.encode(&seal()).unwrap());
     assert_eq!(Point::decode(&seal(), point.id, &bytes).unwrap(), point);
+}
+
+#[test]
+fn a_roll_up_reads_as_it_was_written() {
+    let newer = point();
+    let mut older = point();
+    older.id = newer.lineage[1];
+    older.lineage.remove(0);
+    older.parent = Some(older.base);
+    older.runs.remove(0);
+    let id = RollUpId {
+        oldest: older.id,
+        newest: newer.id,
+        random: 0x0123_4567_89ab_cdef,
+    };
+    let roll_up = RollUp {
+        supersedes: vec![RollUpId { random: 7, ..id }],
+        points: vec![older.without_footers(), newer.without_footers()],
+    };
+    let made = roll_up.encode(&seal(), &id).unwrap();
+    let bytes = golden("roll-up", Encoder::Free, made);
+    assert_eq!(RollUp::decode(&seal(), &id, &bytes).unwrap(), roll_up);
 }
 
 #[test]

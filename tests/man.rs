@@ -11,7 +11,7 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
 /// What every command minds.
-const ENVIRONMENT: [(&str, &str); 6] = [
+const ENVIRONMENT: [(&str, &str); 7] = [
     (
         "BYGONE_REPO",
         "The repository, where -r does not name one. Set and empty is an error.",
@@ -27,13 +27,17 @@ const ENVIRONMENT: [(&str, &str); 6] = [
     ),
     ("XDG_STATE_HOME", "The folder of that state."),
     (
+        "XDG_CACHE_HOME",
+        "The folder of the disk cache, ~/.cache by default.",
+    ),
+    (
         "BYGONE_TEST_FAULT",
         "For tests: abort-before:N, abort-during:N or abort-after:N ends the process at the N-th change to the \
          repository.",
     ),
 ];
 
-const FILES: [(&str, &str); 8] = [
+const FILES: [(&str, &str); 10] = [
     (
         "REPO/config",
         "The repository's format version, id, chunking and compression.",
@@ -41,6 +45,10 @@ const FILES: [(&str, &str); 8] = [
     (
         "REPO/points/",
         "A header for each restore point. Writing it is the commit.",
+    ),
+    (
+        "REPO/catalogue/",
+        "Roll-ups of many headers, which save requests.",
     ),
     (
         "REPO/manifests/",
@@ -53,6 +61,10 @@ const FILES: [(&str, &str); 8] = [
         "The keys of an encrypted repository, one for each password.",
     ),
     ("REPO/leases/", "One for each backup that is running."),
+    (
+        "~/.cache/bygone/",
+        "What was read of distant repositories, sealed as it came.",
+    ),
     (
         "~/.local/state/bygone/",
         "What this client remembers of its mounts, and of the repositories that it has used.",

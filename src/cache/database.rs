@@ -8,6 +8,7 @@ use super::failure::failed;
 use super::files::ObjectNumber;
 use super::ranges::{PIECE_BYTES_MAX, Ranges, pieces};
 use super::schema::BLOCK_BYTES;
+use super::shared_memory::SharedMemory;
 use crate::base::{Error, Result};
 
 /// The open index.
@@ -15,6 +16,8 @@ pub(super) struct Database {
     pub(super) connection: Connection,
     /// What SQLite said when it was last asked whether another process has written.
     version: i64,
+    /// After the connection, as it is dropped after it.
+    _shared_memory: SharedMemory,
 }
 
 /// An object of which something is kept.
@@ -83,6 +86,7 @@ impl Database {
         Self {
             connection,
             version: -1,
+            _shared_memory: SharedMemory,
         }
     }
 

@@ -21,7 +21,7 @@
 //!   folder of another user, or that others may write to, is not used.
 //! - **Eviction** is by recency, one row after the other, by punching holes. What lies in packs goes first; metadata
 //!   (everything else) only once packs have less than an eighth of the room. What is pinned stays.
-//! - **A full disk** costs what is oldest, and if that is not enough, what has just come is not kept. No failure of the
+//! - **A full disk** (see also `shared_memory`) costs what is oldest, and if that is not enough, what has just come is not kept. No failure of the
 //!   cache is a failure of a read: it is told in the log, and the store is asked instead.
 //! - **What may change** (the config, keys, listings) is asked of the store each time, and kept for when it does not
 //!   answer: then what is known is given, after a short wait, with a warning. So a new mount works without a network as far as
@@ -44,6 +44,7 @@ mod ranges;
 mod report;
 mod room;
 mod schema;
+mod shared_memory;
 mod store;
 
 use std::path::PathBuf;

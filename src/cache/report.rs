@@ -78,16 +78,22 @@ impl CacheFolder {
     /// Drops what is kept; what is pinned only if that is wanted too. Returns how many bytes of the disk that were.
     ///
     /// # Errors
-    /// Denied, full or failed. A damaged cache is emptied.
+    /// Full, if the disk has no room to note which part stays; denied or failed. A damaged cache is emptied.
     pub fn clear(&self, pinned_too: bool) -> Result<u64> {
         match self
             .open_existing()
             .and_then(|open| clear(open, pinned_too))
         {
-            Err(error) if error.kind() == ErrorKind::Corrupt => {
+            Err(error)
+                if error.kind() == ErrorKind::Corrupt
+                    || error.kind() == ErrorKind::Full && pinned_too =>
+            {
                 let _lock = self.lock()?;
                 self.empty()?;
                 Ok(0)
+            }
+            Err(error) if error.kind() == ErrorKind::Full => {
+                Err(error.context("all can be dropped, what is pinned too, and not a part of it"))
             }
             result => result,
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::failure::failed;
+use super::shared_memory::{allocate, check_room};
 use crate::base::{Error, Result};
 
 /// How long to wait for another process that writes: its transactions take milliseconds.
@@ -57,10 +58,13 @@ const TABLES: &str = "
 /// # Errors
 /// Corrupt, if what is there is no index of this layout; full, denied, locked or failed.
 pub(super) fn open_index(path: &Path, location: &str) -> Result<Connection> {
+    check_room(path)?;
     let mut database = connect(path, OpenFlags::SQLITE_OPEN_CREATE)?;
     database
         .pragma_update(None, "journal_mode", "wal")
         .map_err(failed)?;
+    layout(&database)?;
+    allocate(path)?;
     let transaction = database
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(failed)?;
@@ -78,8 +82,11 @@ pub(super) fn open_index(path: &Path, location: &str) -> Result<Connection> {
 /// # Errors
 /// Those of `open_index`.
 pub(super) fn open_existing(path: &Path) -> Result<Connection> {
+    check_room(path)?;
     let database = connect(path, OpenFlags::empty())?;
-    match layout(&database)? {
+    let found = layout(&database)?;
+    allocate(path)?;
+    match found {
         LAYOUT => Ok(database),
         other => Err(other_layout(other)),
     }

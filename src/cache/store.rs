@@ -24,6 +24,9 @@ const WAIT_MAX: Duration = Duration::from_secs(3);
 /// So many passwords' keys are asked for ahead: most repositories have one or two.
 const KEYS_AHEAD_MAX: usize = 2;
 
+/// Names that come with one request: object stores give a thousand.
+const PAGE_NAMES: usize = 1000;
+
 /// Larger objects that this process puts are not kept: what of them is read will be.
 const PUT_KEPT_BYTES_MAX: u64 = 8 << 20;
 
@@ -222,16 +225,18 @@ impl CachedStore {
         };
         if let Ok(listed) = &result {
             self.cache.with(|open| open.learn(prefix, from, listed));
-            self.learn_asked(prefix, from);
+            self.learn_asked(prefix, from, listed.len());
         }
         result
     }
 
-    /// Notes what this process asked first, for the next one to ask ahead: of points only what came lately, since all
-    /// of them may be many requests.
-    fn learn_asked(&self, prefix: &str, from: &str) {
-        let is_worth_it =
-            prefix == CATALOGUE_PREFIX || (prefix == POINTS_PREFIX && !from.is_empty());
+    /// Notes what this process asked first, for the next one to ask ahead; not all points, if they are many requests.
+    fn learn_asked(&self, prefix: &str, from: &str, count: usize) {
+        let is_worth_it = match prefix {
+            CATALOGUE_PREFIX => true,
+            POINTS_PREFIX => !from.is_empty() || count < PAGE_NAMES,
+            _ => false,
+        };
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
         if is_worth_it && !noted.iter().any(|it| it == prefix) {
             noted.push(prefix.to_owned());
