@@ -18,10 +18,11 @@ use bygone::seal::{
 };
 
 /// Every kind of piece that there is.
-const KINDS: [SealedKind; 15] = [
+const KINDS: [SealedKind; 16] = [
     SealedKind::Data,
     SealedKind::ExtentList,
     SealedKind::Point,
+    SealedKind::RollUp,
     SealedKind::Lease,
     SealedKind::KeyDescription,
     SealedKind::RunBlock,

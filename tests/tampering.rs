@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex};
 
 use bygone::base::{ErrorKind, IndexId, KeyId, LeaseId, PackId, PointId, RepositoryId, Silent};
 use bygone::format::{
-    CONFIG_NAME, Config, Features, LeaseKind, LeaseRecord, Point, SealMethod, index_name, key_name,
-    lease_name, pack_name, point_name,
+    CONFIG_NAME, Config, Features, LeaseKind, LeaseRecord, Point, RollUp, RollUpId, SealMethod,
+    index_name, key_name, lease_name, pack_name, point_name, roll_up_name,
 };
 use bygone::ops::check::{CheckOptions, Finding, check};
 use bygone::repo::{Closed, InitOptions, Memory, PackWriter, Repository, add_key};
@@ -26,8 +26,9 @@ use sample::{Contents, Reading};
 type Objects = BTreeMap<String, Arc<[u8]>>;
 
 /// The folders of objects, all but the config.
-const FOLDERS: [&str; 6] = [
+const FOLDERS: [&str; 7] = [
     "points/",
+    "catalogue/",
     "manifests/",
     "packs/",
     "index/",
@@ -63,6 +64,7 @@ impl Victim {
         }
         packs.finish().unwrap();
         put_lease(&repository, LeaseId([8; 16]));
+        put_roll_ups(&repository);
         let victim = Self {
             objects: store.objects(),
             contents,
@@ -165,6 +167,33 @@ fn put_lease(repository: &Repository, id: LeaseId) {
         .unwrap();
 }
 
+/// Rolls the sample's points up twice: as far as the one and as far as the other.
+fn put_roll_ups(repository: &Repository) {
+    let points: Vec<Point> = [sample::FULL, sample::INCREMENTAL]
+        .map(|id| bygone::repo::read_point(repository, sample::id(id)).unwrap())
+        .map(|mut point| {
+            point.runs.iter_mut().for_each(|run| run.footer = None);
+            point
+        })
+        .to_vec();
+    for count in 1..=points.len() {
+        let id = RollUpId {
+            oldest: points[0].id,
+            newest: points[count - 1].id,
+            random: count as u64,
+        };
+        let roll_up = RollUp {
+            supersedes: Vec::new(),
+            points: points[..count].to_vec(),
+        };
+        let bytes = roll_up.encode(repository.seal(), &id).unwrap();
+        repository
+            .store()
+            .put_new(&roll_up_name(&id), Body::Bytes(&[&bytes]))
+            .unwrap();
+    }
+}
+
 #[test]
 fn nothing_that_is_stored_tells_what_was_backed_up() {
     for victim in victims() {
@@ -256,8 +285,14 @@ fn an_object_under_another_name_is_refused_and_named() {
             seconds: 1_790_000_000,
             random: 9,
         };
+        let roll_up = RollUpId {
+            oldest: sample::id(sample::FULL),
+            newest: sample::id(sample::FULL),
+            random: 9,
+        };
         let renamed = [
             ("points/", point_name(&newer)),
+            ("catalogue/", roll_up_name(&roll_up)),
             ("packs/", pack_name(&PackId([9; 16]))),
             ("index/", index_name(&IndexId([9; 16]))),
             ("leases/", lease_name(&LeaseId([9; 16]))),

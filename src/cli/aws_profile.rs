@@ -4,10 +4,8 @@
 //! (single sign-on, roles by another profile) it says how to get there by a process.
 
 use std::path::PathBuf;
-use std::process::Command;
 
 use ini::{Ini, ParseOption, Properties};
-use serde::Deserialize;
 
 use crate::base::{Error, ErrorKind, Result};
 use crate::store::Settings;
@@ -27,15 +25,6 @@ const OPTIONS: [(&str, &str); 7] = [
 pub(super) struct Files {
     credentials: Option<PathBuf>,
     config: Option<PathBuf>,
-}
-
-/// What a process that is asked for keys prints.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Printed {
-    access_key_id: String,
-    secret_access_key: String,
-    session_token: Option<String>,
 }
 
 impl Files {
@@ -160,12 +149,7 @@ fn add_identity<'a>(
         return Ok(());
     }
     if let Some(command) = value("credential_process") {
-        let printed = ask(profile, command)?;
-        settings.set("access_key_id", printed.access_key_id);
-        settings.set("secret_access_key", printed.secret_access_key);
-        if let Some(token) = printed.session_token {
-            settings.set("session_token", token);
-        }
+        settings.set("credential_process", command);
         return Ok(());
     }
     let has = |name: &str| value(name).is_some();
@@ -184,27 +168,6 @@ fn add_identity<'a>(
             ),
         )),
     }
-}
-
-/// Asks a process for keys. Its own words on standard error are for the person at the terminal.
-fn ask(profile: &str, command: &str) -> Result<Printed> {
-    let failed = |problem: String| {
-        Error::new(
-            ErrorKind::Denied,
-            format!("the credential_process of profile {profile} {problem}"),
-        )
-    };
-    let output = Command::new("/bin/sh")
-        .args(["-c", command])
-        .stdin(std::process::Stdio::null())
-        .stderr(std::process::Stdio::inherit())
-        .output()
-        .map_err(|error| failed(format!("cannot be run: {error}")))?;
-    if !output.status.success() {
-        return Err(failed(format!("failed: {}", output.status)));
-    }
-    serde_json::from_slice(&output.stdout)
-        .map_err(|_| failed("printed no keys that can be read".to_owned()))
 }
 
 fn shown(file: Option<&PathBuf>) -> String {
@@ -248,18 +211,11 @@ mod tests {
     }
 
     #[test]
-    fn a_process_is_asked_for_keys() {
-        let process = "printf '{\"Version\":1,\"AccessKeyId\":\"id\",\"SecretAccessKey\":\"s\",\"SessionToken\":\"t\"}'";
-        let (_folder, files) = files(
-            "",
-            &format!("[profile moon]\ncredential_process = {process}\n"),
-        );
+    fn a_process_that_prints_keys_is_left_to_the_store() {
+        let (_folder, files) = files("", "[profile moon]\ncredential_process = a \"b\" -c\n");
         let mut settings = Settings::default();
         files.add(&mut settings, "moon").unwrap();
-        assert_eq!(settings.get("session_token"), Some("t"));
-        let (_folder, files) = self::files("", "[profile moon]\ncredential_process = false\n");
-        let error = files.add(&mut Settings::default(), "moon").unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Denied);
+        assert_eq!(settings.get("credential_process"), Some("a \"b\" -c"));
     }
 
     #[test]

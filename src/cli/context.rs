@@ -152,6 +152,9 @@ impl Context {
         }
         let likely = remembered.memory().and_then(|memory| memory.key());
         let repository = closed.open(likely, ask)?;
+        if let Some(memory) = remembered.memory() {
+            repository.observed().remembers(memory.clone());
+        }
         self.opened(Arc::clone(&repository), remembered);
         Ok(repository)
     }

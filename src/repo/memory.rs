@@ -183,10 +183,7 @@ impl Memory {
             .filter(|memory| memory.repository == repository.id())
             .map(|memory| memory.sets.as_slice())
             .unwrap_or_default();
-        let warnings = known
-            .iter()
-            .filter_map(|set| set.gone_back(&location, &seen))
-            .collect();
+        let warnings = gone_back(known, repository, &seen);
         let mut newest = seen.newest;
         for set in known {
             let name = (set.host.clone(), set.set.clone());
@@ -217,6 +214,31 @@ impl Memory {
         };
         (learned, warnings)
     }
+}
+
+/// What is wrong with what was seen of a repository, given what it was said to have been remembered of it. Tells each
+/// set once, so that whoever stays may ask again and again.
+pub fn warnings(repository: &Repository) -> Vec<Warning> {
+    let observed = repository.observed();
+    match observed.remembered() {
+        Some(memory) if memory.repository == repository.id() => {
+            gone_back(&memory.sets, repository, &observed.so_far())
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The sets that have gone back, but for those of which it was told.
+fn gone_back(known: &[SetMemory], repository: &Repository, seen: &Seen) -> Vec<Warning> {
+    let location = repository.store().location();
+    known
+        .iter()
+        .filter_map(|set| set.gone_back(&location, seen))
+        .filter(|warning| match warning {
+            Warning::GoneBack { host, set, .. } => repository.observed().tells_first(host, set),
+            Warning::AnotherRepository { .. } => true,
+        })
+        .collect()
 }
 
 impl SetMemory {
@@ -371,6 +393,24 @@ mod tests {
         let (learned, warnings) = Memory::learn(Some(&memory), &open(&store));
         assert!(warnings.is_empty());
         assert_eq!(learned, memory);
+    }
+
+    #[test]
+    fn who_stays_is_told_once_as_soon_as_all_points_were_listed() {
+        let store = with_points(&[1, 2]);
+        let (memory, _) = learn(None, &store);
+        let repository = open(&store);
+        repository.observed().remembers(memory.clone());
+        let mut catalogue = Catalogue::load(&repository).unwrap();
+        assert!(super::warnings(&repository).is_empty());
+        lose(&store, 2);
+        catalogue.refresh(&repository).unwrap();
+        assert!(super::warnings(&repository).is_empty());
+        catalogue.refresh_all(&repository).unwrap();
+        assert_eq!(super::warnings(&repository).len(), 1);
+        catalogue.refresh_all(&repository).unwrap();
+        assert!(super::warnings(&repository).is_empty());
+        assert!(Memory::learn(Some(&memory), &repository).1.is_empty());
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub use catalogue::{
 pub use index::{Index, IndexLocation};
 pub use keys::{Key, add_key, change_password, keys, remove_key};
 pub use lease::{Lease, leases};
-pub use memory::{Memory, Warning};
+pub use memory::{Memory, Warning, warnings};
 pub use observed::{Newest, Observed, Seen};
 pub use pack_writer::{PackWriter, UploadFigures};
 pub use packs::{list_packs, read_pack_directory};

@@ -1,8 +1,9 @@
 //! What was seen of a repository's points while it was open, for a client that remembers it.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use super::memory::Memory;
 use crate::base::PointId;
 use crate::format::Point;
 
@@ -15,7 +16,13 @@ pub struct Newest {
 
 /// What was seen. Any thread may add to it.
 #[derive(Debug, Default)]
-pub struct Observed(Mutex<Seen>);
+pub struct Observed {
+    seen: Mutex<Seen>,
+    /// What was known before, if anything was.
+    remembered: OnceLock<Memory>,
+    /// Sets of which it was told that they have gone back.
+    told: Mutex<BTreeSet<(String, String)>>,
+}
 
 /// The points of all that was read and listed.
 #[derive(Debug, Clone, Default)]
@@ -51,12 +58,28 @@ impl Observed {
         self.seen().listed = Some(ids);
     }
 
+    /// What was known before the repository was opened. Only the first call counts.
+    pub fn remembers(&self, memory: Memory) {
+        drop(self.remembered.set(memory));
+    }
+
+    /// What was known before.
+    pub(super) fn remembered(&self) -> Option<&Memory> {
+        self.remembered.get()
+    }
+
+    /// Is it the first time that it is to be told that this set has gone back?
+    pub(super) fn tells_first(&self, host: &str, set: &str) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.insert((host.to_owned(), set.to_owned()))
+    }
+
     /// What was seen until now.
     pub fn so_far(&self) -> Seen {
         self.seen().clone()
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -76,6 +76,20 @@ impl Location {
     }
 }
 
+impl Location {
+    /// The path of a WebDAV collection on its server, without a slash at either end.
+    ///
+    /// # Errors
+    /// Usage, if it is not UTF-8.
+    pub(super) fn web_prefix(url: &Url) -> Result<String> {
+        decode_percents(url.path())
+            .ok()
+            .and_then(|bytes| String::from_utf8(bytes).ok())
+            .map(|path| path.trim_matches('/').to_owned())
+            .ok_or_else(|| Error::new(ErrorKind::Usage, "the URL's path is not UTF-8"))
+    }
+}
+
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

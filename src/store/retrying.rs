@@ -127,9 +127,14 @@ impl Retrying {
     fn is_ours(&self, name: &str, body: Body<'_>) -> Result<bool> {
         let failed = |error| Error::io(format_args!("write {name}"), error);
         let expected = body.length().map_err(failed)?;
-        let (tail, length) = self
+        let found = self
             .inner
-            .get_tail(name, COMPARED_BYTES.min(expected.max(1)))?;
+            .get_tail(name, COMPARED_BYTES.min(expected.max(1)));
+        let (tail, length) = found.map_err(|error| match error.kind() {
+            // First it exists and then it does not: one of these answers is wrong, and another attempt tells which.
+            ErrorKind::Missing => error.with_kind(ErrorKind::Unreachable),
+            _ => error,
+        })?;
         Ok(length == expected && tail == body.tail(tail.len()).map_err(failed)?)
     }
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::base::{PointId, Result};
 use crate::format::Point;
-use crate::repo::{Catalogue, PointFilter, Repository, read_point};
+use crate::repo::{Catalogue, PointFilter, Repository, read_point, warnings};
 
 use super::node::PointNumber;
 use super::points::Points;
@@ -87,6 +87,9 @@ impl RootViews {
         sources.polls += 1;
         if sources.catalogue.is_hasty() || sources.polls >= POLLS_BETWEEN_LISTINGS {
             let (new, gone) = sources.catalogue.refresh_all(repository)?;
+            for warning in warnings(repository) {
+                log::warn!("{warning}");
+            }
             sources.polls = 0;
             sources.pending.extend(new);
             sources.gone.extend(gone);

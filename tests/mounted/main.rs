@@ -4,6 +4,7 @@
 
 mod ahead;
 mod commands;
+mod encrypted;
 mod errno;
 mod merged;
 mod near;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderValue, RANGE};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderValue, LAST_MODIFIED, RANGE};
 use http::{Method, StatusCode, request, response};
 use http_body::Body;
 use object_store::client::{HttpError, HttpErrorKind, HttpResponse, HttpResponseBody};
@@ -96,6 +96,9 @@ pub(super) async fn judge(
         return refused(asked, parts, body).await;
     }
     match &asked.want {
+        Want::Head if !describes_object(&parts) => {
+            Err(not_what_was_asked_for(asked, parts.status, ""))
+        }
         Want::Head => Ok(HttpResponse::from_parts(parts, HttpResponseBody::new(body))),
         Want::Object(range) => object(asked, range.as_ref(), parts, body).await,
         Want::Listing => {
@@ -211,6 +214,11 @@ fn warn_of_ignored_range(host: &str) {
              beginning, which is slow and may cost; another server or a cache helps"
         );
     }
+}
+
+/// Are these the headers of an object? Every server tells of one at least one of these, and of an error none.
+fn describes_object(parts: &response::Parts) -> bool {
+    parts.headers.contains_key(ETAG) || parts.headers.contains_key(LAST_MODIFIED)
 }
 
 /// Does an answer say that it is a part of an object that has none of what was asked for?

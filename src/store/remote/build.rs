@@ -16,9 +16,10 @@ use url::Url;
 
 use crate::base::{Error, ErrorKind, Result};
 
-use super::super::{Bucket, Settings};
+use super::super::{Bucket, Location, Settings};
 use super::body::root_cause;
 use super::place::{Place, Protocol};
+use super::process_keys::ProcessKeys;
 use super::transport::Connector;
 
 /// A store's parts.
@@ -62,9 +63,16 @@ pub(super) fn s3(bucket: &Bucket, mut settings: Settings) -> Result<Built> {
         .with_bucket_name(&bucket.name)
         .with_virtual_hosted_style_request(is_virtual)
         .with_disable_tagging(true)
+        // Objects are deleted one by one here, for which every server has a request.
+        .with_config(AmazonS3ConfigKey::DisableBulkDelete, "true")
         .with_retry(no_retries())
         .with_client_options(client_options(endpoint.as_deref(), &settings)?)
         .with_http_connector(connector);
+    if let Some(command) = settings.remove("credential_process")
+        && settings.get("access_key_id").is_none()
+    {
+        builder = builder.with_credentials(Arc::new(ProcessKeys::new(command)));
+    }
     if let Some(endpoint) = &endpoint {
         builder = builder.with_endpoint(bucket_endpoint(endpoint, &bucket.name, is_virtual)?);
     }
@@ -161,10 +169,14 @@ pub(super) fn web_dav(url: &Url, mut settings: Settings) -> Result<Built> {
     let user = Some(url.username()).filter(|user| !user.is_empty());
     let user = user.map(str::to_owned).or(settings.remove("user"));
     settings.remove("user");
-    connector.authorization = authorization(url, user.as_deref(), settings.remove("password"))?;
     let mut address = url.clone();
     // The user goes into a header. A URL with a host takes none away without complaint.
     let _ = address.set_username("");
+    connector.authorization =
+        authorization(&address, user.as_deref(), settings.remove("password"))?;
+    // The library makes the collections below its address that are missing, so that it begins at the topmost.
+    let prefix = Location::web_prefix(url)?;
+    address.set_path("");
     let options = client_options(Some(address.as_str()), &settings)?;
     let options = self::options::<ClientConfigKey>(&settings)?
         .into_iter()
@@ -181,8 +193,8 @@ pub(super) fn web_dav(url: &Url, mut settings: Settings) -> Result<Built> {
     Ok(Built {
         objects: Arc::new(store),
         parts: None,
-        place: place(Protocol::WebDav, url.as_str(), address.as_str(), None),
-        root: Path::default(),
+        place: place(Protocol::WebDav, url.as_str(), url.path(), None),
+        root: root(&prefix)?,
         has_tails: true,
         has_conditions: false,
     })

@@ -11,6 +11,7 @@ mod body;
 mod build;
 mod place;
 mod problem;
+mod process_keys;
 mod reading;
 mod transport;
 mod writing;

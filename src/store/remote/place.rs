@@ -73,6 +73,9 @@ impl Place {
                 ErrorKind::Unreachable,
                 format!("cannot {action} {name}: {host}: {text}"),
             ),
+            Some(Problem::NoCredentials(text)) => {
+                Error::new(ErrorKind::Denied, format!("cannot {action} {name}: {text}"))
+            }
             None => self.explain_rest(action, name, &trouble.error),
         }
     }

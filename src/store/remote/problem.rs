@@ -12,6 +12,8 @@ pub(super) enum Problem {
     Refused(Refusal),
     /// No whole answer came: what the network said, without any URL.
     Broken { host: String, text: String },
+    /// There was nothing to ask with: why.
+    NoCredentials(String),
 }
 
 /// A server's refusal.
@@ -53,7 +55,7 @@ impl Trouble {
     pub(super) fn refusal(&self) -> Option<&Refusal> {
         match &self.problem {
             Some(Problem::Refused(refusal)) => Some(refusal),
-            Some(Problem::Broken { .. }) | None => None,
+            Some(Problem::Broken { .. } | Problem::NoCredentials(_)) | None => None,
         }
     }
 

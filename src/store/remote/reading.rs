@@ -12,6 +12,9 @@ use super::problem::{Problem, Refusal, Trouble, heeded};
 /// The status of a range that begins after the object's end.
 const OUTSIDE: u16 = 416;
 
+/// How many bytes are made room for before any has come.
+const CAPACITY_MAX: u64 = 32 << 20;
+
 /// A whole object.
 pub(super) enum Whole {
     Bytes(Vec<u8>),
@@ -61,8 +64,10 @@ pub(super) async fn part(
     path: &Path,
     range: Range<u64>,
 ) -> Result<Part, Trouble> {
-    let length = usize::try_from(range.end - range.start).unwrap_or_default();
-    rest(objects, path, range, Vec::with_capacity(length)).await
+    // What is asked for need not be there: a lie about a length must not cost the machine's memory.
+    let capacity = (range.end - range.start).min(CAPACITY_MAX);
+    let bytes = Vec::with_capacity(usize::try_from(capacity).unwrap_or_default());
+    rest(objects, path, range, bytes).await
 }
 
 /// Reads `range` of an object, after what is in `bytes` already, going on as long as every answer brings something.

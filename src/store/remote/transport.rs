@@ -5,7 +5,7 @@
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use http::header::{AUTHORIZATION, HeaderValue};
@@ -114,6 +114,8 @@ impl HttpService for Service {
             false => CHANGE_LIMIT,
         };
         let activity = Arc::new(Activity::new());
+        let told = told(&parts, &asked.host);
+        let begun = Instant::now();
         let body = Sending::new(body, self.rates.upload.clone(), Arc::clone(&activity));
         let request = to_send(&asked.host, parts, body)?;
         let response = tokio::select! {
@@ -126,10 +128,29 @@ impl HttpService for Service {
             }
         };
         let (parts, body) = http::Response::<reqwest::Body>::from(response).into_parts();
+        log::trace!(
+            "{told}: {} after {} ms",
+            parts.status,
+            begun.elapsed().as_millis()
+        );
         let pace = self.rates.download.clone();
         let body = Received::new(body, &asked.host, READ_LIMIT, pace);
         judge(&asked, parts, body).await
     }
+}
+
+/// A request in a few words. Of its query only what is listed: the rest may be a signature.
+fn told(parts: &request::Parts, host: &str) -> String {
+    let listed = parts
+        .uri
+        .query()
+        .and_then(|query| query.split('&').find(|pair| pair.starts_with("prefix=")));
+    format!(
+        "{} {host}{} {}",
+        parts.method,
+        parts.uri.path(),
+        listed.unwrap_or_default()
+    )
 }
 
 fn is_reading(method: &Method) -> bool {

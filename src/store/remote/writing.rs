@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -41,8 +41,8 @@ const PART_WAIT: Duration = Duration::from_millis(250);
 /// What is known of whether the server keeps an object from being replaced.
 pub(super) struct Creation {
     known: AtomicU8,
-    /// Held while it is tried out.
-    trying: Mutex<()>,
+    /// Held while a small object is put, where nothing else keeps two apart.
+    putting: Mutex<()>,
     has_warned: AtomicBool,
 }
 
@@ -54,7 +54,7 @@ impl Creation {
     pub(super) fn new(has_conditions: bool) -> Self {
         Self {
             known: AtomicU8::new(if has_conditions { NOT_TRIED } else { IGNORED }),
-            trying: Mutex::new(()),
+            putting: Mutex::new(()),
             has_warned: AtomicBool::new(false),
         }
     }
@@ -65,6 +65,10 @@ impl Creation {
 
     fn learn(&self, known: u8) {
         self.known.store(known, Ordering::Release);
+    }
+
+    fn alone(&self) -> MutexGuard<'_, ()> {
+        self.putting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn warn(&self, shown: &str) {
@@ -97,6 +101,8 @@ impl RemoteStore {
 
     fn put_after_look(&self, name: &str, path: &Path, body: Body<'_>, length: u64) -> Result<()> {
         self.creation.warn(&self.built.place.shown);
+        // Within one process at least, one of two wins. Nothing that is large has a name that two would choose.
+        let _alone = (length <= TRIED_BYTES_MAX).then(|| self.creation.alone());
         self.check_free(name, path)?;
         self.put(name, path, body, length, false)
     }
@@ -105,12 +111,9 @@ impl RemoteStore {
     /// second one, and one that does not replaces the object by itself. Nothing else would tell them apart without
     /// leaving something behind.
     fn try_out(&self, name: &str, path: &Path, body: Body<'_>, length: u64) -> Result<()> {
-        let _trying = self
-            .creation
-            .trying
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let alone = self.creation.alone();
         if self.creation.known() != NOT_TRIED {
+            drop(alone);
             return self.create(name, path, body);
         }
         self.check_free(name, path)?;
@@ -118,6 +121,7 @@ impl RemoteStore {
             // The server does not know the condition at all.
             Err(error) if error.kind() == ErrorKind::Failed => {
                 self.creation.learn(IGNORED);
+                drop(alone);
                 return self.put_after_look(name, path, body, length);
             }
             result => result?,

@@ -1,8 +1,6 @@
 //! Blocks: every question that can be asked of one.
 #![no_main]
 
-use std::sync::Arc;
-
 use bygone::base::Result;
 use bygone::format::run::{Block, BlockCursor};
 use bygone_fuzz::{near, within};
@@ -28,10 +26,10 @@ fn walk(cursor: Result<BlockCursor>) -> Result<usize> {
 }
 
 fuzz_target!(|data: &[u8]| {
-    let plain: Arc<[u8]> = near(VALID, data).into();
+    let plain = near(VALID, data);
     let key = &data[..data.len().min(20)];
     within(BYTES_MAX, || {
-        let Ok(block) = Block::open(plain) else {
+        let Ok(block) = Block::open(plain.into()) else {
             return;
         };
         let whole = walk(Ok(block.cursor()));

@@ -12,7 +12,7 @@ const TABLES: &[u8] = include_bytes!("../../golden/tables");
 
 /// The body that the fuzzer's first byte picks from the golden ones.
 fn valid_body(choice: u8) -> Vec<u8> {
-    let block = Block::open(bytes::Bytes::from_static(RECORDS)).expect("the golden file is a block");
+    let block = Block::open(RECORDS.to_vec().into()).expect("the golden file is a block");
     let index = usize::from(choice) % block.count();
     let mut cursor = block.seek_index(index).expect("it has this entry");
     cursor.advance().expect("it has this entry");

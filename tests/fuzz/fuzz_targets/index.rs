@@ -36,14 +36,14 @@ fuzz_target!(|data: &[u8]| {
             return;
         };
         for page in [0, 1, 2, u64::MAX] {
-            let range = footer.page_range(IndexSection::Rows, page);
+            let range = footer.page_range(&seal, IndexSection::Rows, page);
             let _ = decode_rows(
                 &seal,
                 &INDEX,
                 page,
                 &index[range.start as usize..range.end as usize],
             );
-            let range = footer.page_range(IndexSection::Packs, page);
+            let range = footer.page_range(&seal, IndexSection::Packs, page);
             let _ = decode_packs(
                 &seal,
                 &INDEX,
