@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -156,14 +157,48 @@ impl Fetcher {
     /// One piece that was not in memory a moment ago.
     pub(super) fn fetch_one(&self, wanted: &Wanted<'_>) -> Result<Cached> {
         check_may_wait(wanted.key)?;
+        match self.claim_or_load(wanted) {
+            Ok(loaded) => loaded,
+            Err(flight) => self.follow(&flight, wanted),
+        }
+    }
+
+    /// What is in memory, or is loaded now; else the fetch to wait for.
+    fn claim_or_load(
+        &self,
+        wanted: &Wanted<'_>,
+    ) -> std::result::Result<Result<Cached>, Arc<Flight<Cached>>> {
         match self.memory.claim(&wanted.key) {
-            Claim::Ready(cached) => Ok(cached),
-            Claim::Follow(flight) => self.wait(&flight),
+            Claim::Ready(cached) => Ok(Ok(cached)),
+            Claim::Follow(flight) => Err(flight),
             Claim::Lead(lead) => {
                 let loaded = self.load_one(wanted);
                 lead.complete(&loaded);
-                loaded
+                Ok(loaded)
             }
+        }
+    }
+
+    /// What another one fetches. If the store did not answer that one, who may have asked long ago, it is asked once more,
+    /// if there is time: it may answer again.
+    pub(super) fn follow(&self, flight: &Flight<Cached>, wanted: &Wanted<'_>) -> Result<Cached> {
+        let Some(distant) = &self.distant else {
+            return flight.wait();
+        };
+        let deadline = distant.deadline();
+        let wait = |flight: &Flight<Cached>| {
+            flight
+                .wait_until(deadline)
+                .unwrap_or_else(|| Err(too_late("what another reader asked for")))
+        };
+        match wait(flight) {
+            Err(error) if error.kind() == ErrorKind::Unreachable && Instant::now() < deadline => {
+                match self.claim_or_load(wanted) {
+                    Ok(loaded) => loaded,
+                    Err(flight) => wait(&flight),
+                }
+            }
+            outcome => outcome,
         }
     }
 
@@ -202,7 +237,7 @@ impl Fetcher {
         }
         // Only now, since what is waited for may be led above.
         for (place, flight) in follows {
-            outcomes[place] = Some(self.wait(&flight));
+            outcomes[place] = Some(self.follow(&flight, &wanted[place]));
         }
         outcomes
             .into_iter()
@@ -256,16 +291,6 @@ impl Fetcher {
         Bounds {
             gap_bytes_max,
             request_bytes_max: REQUEST_BYTES_MAX,
-        }
-    }
-
-    /// What another one fetches; waited for no longer than this thread may.
-    pub(super) fn wait(&self, flight: &Flight<Cached>) -> Result<Cached> {
-        match &self.distant {
-            None => flight.wait(),
-            Some(distant) => flight
-                .wait_until(distant.deadline())
-                .unwrap_or_else(|| Err(too_late("what another reader asked for"))),
         }
     }
 

@@ -92,7 +92,8 @@ impl Fetcher {
         first_failure?;
         // Only now, since what is waited for may be led above.
         for (number, flight) in follows {
-            self.copy(self.wait(&flight), &mut parts[number])?;
+            let wanted = parts[number].wanted();
+            self.copy(self.follow(&flight, &wanted), &mut parts[number])?;
         }
         for (number, cached) in came {
             self.copy(Ok(cached), &mut parts[number])?;
