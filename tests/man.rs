@@ -1,6 +1,7 @@
 //! The man pages in `man/` are what the program's own definition of its arguments says, and every command has one.
 //!
-//! `BYGONE_WRITE_MAN=1 cargo test --test man` writes them anew. The page of the format is written by hand.
+//! `BYGONE_WRITE_MAN=1 cargo test --test man` writes them anew. Those of the format and of repositories are
+//! written by hand.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -276,7 +277,8 @@ fn see_also(title: &str, names: &BTreeSet<String>) -> String {
     for name in names.iter().filter(|name| *name != title) {
         parts.extend([bold(name), roman("(1), ")]);
     }
-    parts.extend([bold("bygone-format"), roman("(5)")]);
+    parts.extend([bold("bygone-format"), roman("(5), ")]);
+    parts.extend([bold("bygone-repositories"), roman("(7)")]);
     roff.text(parts);
     roff.to_roff()
 }

@@ -287,9 +287,9 @@ fn commands_make_few_requests() {
     assert_success(&scene.back_up("client"));
     asked("backup of nothing new", (12, 12, 8));
     scene.done("another client", &["points"]);
-    asked("points", (4, 2, 0));
+    asked("points", (4, 3, 0));
     let mount = scene.mount("a third client");
-    asked("mount", (8, 2, 0));
+    asked("mount", (8, 3, 0));
     let source = scene.machine.path("source");
     let shown = mount.place.join(source.strip_prefix("/").unwrap());
     assert_eq!(fs::read_dir(&shown).unwrap().count(), 9);
