@@ -193,7 +193,6 @@ class Remote:
             seconds = self.limit
         self.note(f"{contender.name}: {step}, {name}", seconds)
         self.note_carried(contender, step, name)
-        return done
 
     def note_carried(self, contender, step, name):
         carried = self.servers.carried()
