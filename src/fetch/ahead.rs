@@ -14,7 +14,7 @@ use crate::repo::Repository;
 use crate::seal::SealedKind;
 
 use super::Fetcher;
-use super::batch::{Wanted, group};
+use super::batch::{Bounds, Wanted, group};
 use super::memory::Claim;
 
 /// Requests that share what one reader has ahead: while one brings bytes, the others wait out their delays.
@@ -97,7 +97,7 @@ impl Fetcher {
             .collect();
         wanted.sort_by_key(|wanted| wanted.key);
         wanted.dedup_by_key(|wanted| wanted.key);
-        for neighbours in group(&wanted, self.bounds().within(request_bytes)) {
+        for neighbours in group(&wanted, Bounds::ahead(request_bytes)) {
             let bytes = neighbours.iter().map(Wanted::bytes).sum();
             let Some(under_way) = UnderWay::begin(self, bytes) else {
                 return;
@@ -122,7 +122,7 @@ impl Fetcher {
             }
         }
         let mut leads = leads.into_iter();
-        for neighbours in group(&wanted, self.bounds()) {
+        for neighbours in group(&wanted, Bounds::ahead(REQUEST_BYTES_MAX)) {
             self.load(neighbours, &mut |one, sealed| {
                 let lead = leads.next().expect("each that is loaded has a leader");
                 let opened = sealed.and_then(|sealed| self.open_believed(one, sealed));

@@ -26,6 +26,10 @@ const GAP_BYTES_MAX: u64 = 64 << 10;
 /// The same where each request waits out a network's delay.
 const DISTANT_GAP_BYTES_MAX: u64 = 256 << 10;
 
+/// The same for what is fetched ahead: several requests wait at a time, and what lies between two pieces is most often on
+/// its way already.
+const AHEAD_GAP_BYTES_MAX: u64 = 8 << 10;
+
 /// Bytes of one request for several pieces, so that little waits for much.
 const REQUEST_BYTES_MAX: u64 = 8 << 20;
 
@@ -98,11 +102,11 @@ impl<'a> Wanted<'a> {
 }
 
 impl Bounds {
-    /// The same for smaller requests.
-    pub(super) fn within(self, request_bytes_max: u64) -> Self {
+    /// For what is fetched ahead, by requests of so many bytes.
+    pub(super) fn ahead(request_bytes_max: u64) -> Self {
         Self {
+            gap_bytes_max: AHEAD_GAP_BYTES_MAX,
             request_bytes_max,
-            ..self
         }
     }
 }
