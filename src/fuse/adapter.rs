@@ -301,6 +301,7 @@ impl Filesystem for Adapter {
             bytes: size,
             ..Question::new(RequestKind::Read, request)
         };
+        self.answers.littles.begin(node(inode), offset);
         self.serve(
             &question,
             reply,
@@ -309,7 +310,7 @@ impl Filesystem for Adapter {
                 match result {
                     Ok(bytes) => {
                         reply_bytes(reply, &bytes);
-                        answers.littles.note(node(inode), &bytes);
+                        answers.littles.note(node(inode), offset, &bytes);
                     }
                     Err(error) => reply.error(failed(RequestKind::Read, &error)),
                 }
