@@ -31,10 +31,13 @@ const CHUNK_BYTES_MAX: usize = 1 << 20;
 const DUE_MAX: usize = 2;
 
 /// Reads that are remembered, to know who else is about.
-const RECENT_MAX: usize = 16;
+const RECENT_MAX: usize = 8;
 
 /// What is no further away is in the neighbourhood, in bytes.
 const NEAR_BYTES: u64 = 1 << 20;
+
+/// So many of the last reads in one neighbourhood are no chance.
+const CROWD: usize = 5;
 
 /// The kernel takes whole pages only.
 const PAGE_BYTES: u64 = 4 << 10;
@@ -78,17 +81,17 @@ impl Littles {
         recent.push_back((node, offset));
     }
 
-    /// Is nothing else in the neighbourhood among what was read last?
-    fn is_alone(&self, node: NodeId, offset: u64) -> bool {
+    /// Do several read in the neighbourhood, or one in order?
+    fn is_crowded(&self, node: NodeId, offset: u64) -> bool {
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         let near =
             |(other, at): &&(NodeId, u64)| *other == node && at.abs_diff(offset) < NEAR_BYTES;
-        recent.iter().filter(near).count() <= 1
+        recent.iter().filter(near).count() >= CROWD
     }
 
     /// These bytes of `node` at `offset` were read, and the answer was sent.
     pub(super) fn note(&self, node: NodeId, offset: u64, read: &ReadBytes) {
-        if read.len() > LITTLE_BYTES_MAX || !self.is_alone(node, offset) {
+        if read.len() > LITTLE_BYTES_MAX || self.is_crowded(node, offset) {
             return;
         }
         let Some(whole) = read.just_opened() else {
@@ -136,24 +139,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_reads_is_alone_until_another_one_reads_nearby() {
+    fn a_neighbourhood_is_crowded_while_most_of_the_last_reads_were_there() {
         let (due, _kept) = bounded(1);
         let littles = Littles {
             due,
             recent: Mutex::default(),
         };
         let (node, other) = (NodeId(1), NodeId(2));
-        littles.begin(node, 0);
-        littles.begin(other, 0);
-        littles.begin(node, NEAR_BYTES);
-        assert!(littles.is_alone(node, 0) && littles.is_alone(node, NEAR_BYTES));
-        littles.begin(node, NEAR_BYTES - 1);
-        assert!(!littles.is_alone(node, 0) && littles.is_alone(other, 0));
         for number in 0..RECENT_MAX as u64 {
-            littles.begin(other, number * NEAR_BYTES);
+            littles.begin(other, number);
+            littles.begin(node, number * NEAR_BYTES);
         }
-        littles.begin(node, 0);
-        assert!(littles.is_alone(node, 0), "what was long ago is forgotten");
+        assert!(!littles.is_crowded(node, 0) && !littles.is_crowded(other, 0));
+        for number in 0..CROWD as u64 {
+            littles.begin(other, number);
+        }
+        assert!(littles.is_crowded(other, 0) && !littles.is_crowded(node, 0));
+        assert!(!littles.is_crowded(other, 2 * NEAR_BYTES));
     }
 
     #[test]
