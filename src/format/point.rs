@@ -306,6 +306,46 @@ fn associated(id: PointId) -> Vec<u8> {
 }
 
 #[cfg(test)]
+impl Point {
+    /// A full point of host `moon` and set `home`, with nothing in it, committed when its id says: for tests, each of
+    /// which changes what it is about.
+    pub(crate) fn sample(id: PointId) -> Self {
+        let moment = Moment {
+            time: Timestamp::from_second(id.seconds).unwrap_or_default(),
+            offset_seconds: 0,
+        };
+        Self {
+            id,
+            features: Features::default(),
+            kind: PointKind::Full,
+            parent: None,
+            base: id,
+            lineage: vec![id],
+            sequence: 0,
+            runs: vec![RunReference {
+                id: RunId([1; 16]),
+                length: 100,
+                footer_length: 50,
+                origins: Vec::new(),
+                footer: None,
+            }],
+            host: "moon".into(),
+            set: "home".into(),
+            user: "selene".into(),
+            sources: vec!["/home".into()],
+            mapping: Vec::new(),
+            excludes: Vec::new(),
+            labels: BTreeMap::new(),
+            start: moment,
+            end: moment,
+            partial: false,
+            warnings: 0,
+            figures: Figures::default(),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::base::RepositoryId;

@@ -259,7 +259,7 @@ impl<'de> Deserialize<'de> for RollUpId {
 mod tests {
     use super::*;
     use crate::base::RepositoryId;
-    use crate::format::{Figures, Moment, PointKind};
+    use crate::format::PointKind;
 
     fn seal() -> Seal {
         Seal::unencrypted(&RepositoryId([1; 16]))
@@ -274,10 +274,6 @@ mod tests {
 
     /// A chain of points, each with a run of its own and a footer in it.
     fn chain(count: u32) -> Vec<Point> {
-        let moment = Moment {
-            time: jiff::Timestamp::UNIX_EPOCH,
-            offset_seconds: 0,
-        };
         let run = |number: u32| RunReference {
             id: RunId(
                 *blake3::hash(&number.to_le_bytes())
@@ -291,8 +287,6 @@ mod tests {
             footer: Some(vec![7; 300]),
         };
         let point = |number: u32| Point {
-            id: id(number),
-            features: Features::default(),
             kind: match number {
                 0 => PointKind::Full,
                 _ => PointKind::Incremental,
@@ -302,18 +296,7 @@ mod tests {
             lineage: (0..=number).rev().map(id).collect(),
             sequence: u64::from(number),
             runs: (number.saturating_sub(9)..=number).rev().map(run).collect(),
-            host: "moon".into(),
-            set: "home".into(),
-            user: "selene".into(),
-            sources: vec!["/home".into()],
-            mapping: Vec::new(),
-            excludes: Vec::new(),
-            labels: BTreeMap::new(),
-            start: moment,
-            end: moment,
-            partial: false,
-            warnings: 0,
-            figures: Figures::default(),
+            ..Point::sample(id(number))
         };
         (0..count).map(point).collect()
     }

@@ -18,45 +18,10 @@ pub use moment::parse_moment;
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use crate::base::{PointId, RunId};
-    use crate::format::{Features, Figures, Moment, Point, PointKind, RunReference};
+    use crate::format::Point;
 
     /// A full point of host `moon` by its id, with nothing in it.
     pub(super) fn point(id: &str) -> Point {
-        let id: PointId = id.parse().unwrap();
-        let moment = Moment {
-            time: jiff::Timestamp::from_second(id.seconds).unwrap(),
-            offset_seconds: 0,
-        };
-        Point {
-            id,
-            features: Features::default(),
-            kind: PointKind::Full,
-            parent: None,
-            base: id,
-            lineage: vec![id],
-            sequence: 0,
-            runs: vec![RunReference {
-                id: RunId([1; 16]),
-                length: 100,
-                footer_length: 10,
-                origins: Vec::new(),
-                footer: None,
-            }],
-            host: "moon".into(),
-            set: "home".into(),
-            user: "selene".into(),
-            sources: vec!["/home".into()],
-            mapping: Vec::new(),
-            excludes: Vec::new(),
-            labels: BTreeMap::new(),
-            start: moment,
-            end: moment,
-            partial: false,
-            warnings: 0,
-            figures: Figures::default(),
-        }
+        Point::sample(id.parse().unwrap())
     }
 }

@@ -469,8 +469,7 @@ pub fn read_point(repository: &Repository, id: PointId) -> Result<Point> {
 mod tests {
     use super::super::InitOptions;
     use super::*;
-    use crate::base::RunId;
-    use crate::format::{Features, Figures, Moment, PathMapping, PointKind, RunReference};
+    use crate::format::PointKind;
     use crate::store::{
         Effect, Fault, FaultPlan, MemoryStore, Moment as FaultMoment, Operations, Recording,
         RequestKind, Store,
@@ -486,41 +485,7 @@ mod tests {
     }
 
     fn point(id: PointId) -> Point {
-        let moment = Moment {
-            time: jiff::Timestamp::from_second(id.seconds).unwrap(),
-            offset_seconds: 0,
-        };
-        Point {
-            id,
-            features: Features::default(),
-            kind: PointKind::Full,
-            parent: None,
-            base: id,
-            lineage: vec![id],
-            sequence: 0,
-            runs: vec![RunReference {
-                id: RunId([1; 16]),
-                length: 100,
-                footer_length: 50,
-                origins: Vec::new(),
-                footer: None,
-            }],
-            host: "moon".into(),
-            set: "home".into(),
-            user: "selene".into(),
-            sources: vec!["/snapshots/home".into(), "/etc".into()],
-            mapping: vec![PathMapping {
-                live: "/snapshots/home".into(),
-                recorded: "/home".into(),
-            }],
-            excludes: Vec::new(),
-            labels: BTreeMap::from([("tape".into(), "7".into()), ("why".into(), "".into())]),
-            start: moment,
-            end: moment,
-            partial: false,
-            warnings: 0,
-            figures: Figures::default(),
-        }
+        Point::sample(id)
     }
 
     fn repository(store: Arc<dyn Store>) -> Arc<Repository> {

@@ -263,15 +263,12 @@ impl SetMemory {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+
     use std::sync::Arc;
 
     use super::*;
-    use crate::base::RunId;
-    use crate::format::{
-        CONFIG_NAME, Features, Figures, KeyDescription, Moment, Point, PointKind, RunReference,
-        point_name,
-    };
+
+    use crate::format::{CONFIG_NAME, KeyDescription, Point, point_name};
     use crate::repo::{Catalogue, Encryption, InitOptions, commit};
     use crate::seal::{Derivation, Password};
     use crate::store::{MemoryStore, Store};
@@ -281,37 +278,10 @@ mod tests {
             seconds: sequence as i64,
             random: set.len() as u32,
         };
-        let moment = Moment {
-            time: jiff::Timestamp::UNIX_EPOCH,
-            offset_seconds: 0,
-        };
         Point {
-            id,
-            features: Features::default(),
-            kind: PointKind::Full,
-            parent: None,
-            base: id,
-            lineage: vec![id],
             sequence,
-            runs: vec![RunReference {
-                id: RunId([1; 16]),
-                length: 100,
-                footer_length: 50,
-                origins: Vec::new(),
-                footer: None,
-            }],
-            host: "moon".into(),
             set: set.into(),
-            user: "selene".into(),
-            sources: Vec::new(),
-            mapping: Vec::new(),
-            excludes: Vec::new(),
-            labels: BTreeMap::new(),
-            start: moment,
-            end: moment,
-            partial: false,
-            warnings: 0,
-            figures: Figures::default(),
+            ..Point::sample(id)
         }
     }
 

@@ -53,8 +53,8 @@ pub fn recorded_paths(point: &Point) -> impl Iterator<Item = &Path> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::{PointId, RunId};
-    use crate::format::{Features, Figures, Moment, PathMapping, PointKind, RunReference};
+    use crate::base::PointId;
+    use crate::format::PathMapping;
     use std::collections::BTreeMap;
 
     const DAY: i64 = 24 * 60 * 60;
@@ -67,40 +67,14 @@ mod tests {
     }
 
     fn point(id: PointId) -> Point {
-        let moment = Moment {
-            time: jiff::Timestamp::from_second(id.seconds).unwrap(),
-            offset_seconds: 0,
-        };
         Point {
-            id,
-            features: Features::default(),
-            kind: PointKind::Full,
-            parent: None,
-            base: id,
-            lineage: vec![id],
-            sequence: 0,
-            runs: vec![RunReference {
-                id: RunId([1; 16]),
-                length: 100,
-                footer_length: 50,
-                origins: Vec::new(),
-                footer: None,
-            }],
-            host: "moon".into(),
-            set: "home".into(),
-            user: "selene".into(),
             sources: vec!["/snapshots/home".into(), "/etc".into()],
             mapping: vec![PathMapping {
                 live: "/snapshots/home".into(),
                 recorded: "/home".into(),
             }],
-            excludes: Vec::new(),
             labels: BTreeMap::from([("tape".into(), "7".into()), ("why".into(), "".into())]),
-            start: moment,
-            end: moment,
-            partial: false,
-            warnings: 0,
-            figures: Figures::default(),
+            ..Point::sample(id)
         }
     }
 

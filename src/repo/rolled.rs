@@ -183,10 +183,8 @@ fn tier(points: usize) -> u32 {
 mod tests {
     use super::super::{InitOptions, commit};
     use super::*;
-    use crate::base::RunId;
-    use crate::format::{
-        Features, Figures, Moment, POINTS_PREFIX, PointKind, RunReference, point_name,
-    };
+
+    use crate::format::{POINTS_PREFIX, point_name};
     use crate::store::{Listed, MemoryStore, Recording, RequestKind, Store};
     use std::ops::Range;
 
@@ -270,38 +268,10 @@ mod tests {
     }
 
     fn point(day: i64) -> Point {
-        let moment = Moment {
-            time: jiff::Timestamp::from_second(day * DAY).unwrap(),
-            offset_seconds: 0,
-        };
-        Point {
-            id: id(day),
-            features: Features::default(),
-            kind: PointKind::Full,
-            parent: None,
-            base: id(day),
-            lineage: vec![id(day)],
-            sequence: day as u64,
-            runs: vec![RunReference {
-                id: RunId([1; 16]),
-                length: 100,
-                footer_length: 50,
-                origins: Vec::new(),
-                footer: Some(vec![1; 50]),
-            }],
-            host: "moon".into(),
-            set: "home".into(),
-            user: "selene".into(),
-            sources: vec!["/home".into()],
-            mapping: Vec::new(),
-            excludes: Vec::new(),
-            labels: BTreeMap::new(),
-            start: moment,
-            end: moment,
-            partial: false,
-            warnings: 0,
-            figures: Figures::default(),
-        }
+        let mut point = Point::sample(id(day));
+        point.sequence = day as u64;
+        point.runs[0].footer = Some(vec![1; 50]);
+        point
     }
 
     fn days(catalogue: &Catalogue) -> Vec<i64> {
