@@ -46,6 +46,7 @@ mod room;
 mod schema;
 mod shared_memory;
 mod store;
+mod wal;
 
 use std::path::PathBuf;
 
@@ -53,6 +54,7 @@ pub use folder::{CacheFolder, folder_of, folders};
 pub use pins::{Pin, Pinning};
 pub use report::{CacheFigures, VerifyFigures};
 pub use store::CachedStore;
+pub use wal::use_write_ahead_log;
 
 /// Where a cache is and how much it may take.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::failure::failed;
 use super::shared_memory::{allocate, check_room};
+use super::wal::use_write_ahead_log;
 use crate::base::{Error, Result};
 
 /// How long to wait for another process that writes: its transactions take milliseconds.
@@ -60,9 +61,7 @@ const TABLES: &str = "
 pub(super) fn open_index(path: &Path, location: &str) -> Result<Connection> {
     check_room(path)?;
     let mut database = connect(path, OpenFlags::SQLITE_OPEN_CREATE)?;
-    database
-        .pragma_update(None, "journal_mode", "wal")
-        .map_err(failed)?;
+    use_write_ahead_log(&database, BUSY_WAIT).map_err(failed)?;
     layout(&database)?;
     allocate(path)?;
     let transaction = database

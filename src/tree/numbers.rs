@@ -13,6 +13,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior};
 
 use crate::base::{Error, ErrorKind, PointId, Result, RunId};
+use crate::cache::use_write_ahead_log;
 
 use super::node::{PointNumber, RunNumber};
 
@@ -287,7 +288,7 @@ impl From<rusqlite::Error> for Opening {
 fn open_database(path: &Path) -> std::result::Result<Connection, Opening> {
     let mut database = Connection::open(path)?;
     database.busy_timeout(BUSY_WAIT)?;
-    database.pragma_update(None, "journal_mode", "wal")?;
+    use_write_ahead_log(&database, BUSY_WAIT)?;
     // A number that a power cut takes back was in no mount that survived it.
     database.pragma_update(None, "synchronous", "normal")?;
     let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
