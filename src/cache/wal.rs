@@ -45,6 +45,11 @@ mod tests {
                         let database = Connection::open(&path).unwrap();
                         database.busy_timeout(Duration::from_secs(10)).unwrap();
                         use_write_ahead_log(&database, Duration::from_secs(10)).unwrap();
+                        database
+                            .execute_batch(
+                                "BEGIN IMMEDIATE; CREATE TABLE IF NOT EXISTS made (a); COMMIT",
+                            )
+                            .unwrap();
                     });
                 }
             });
