@@ -194,6 +194,20 @@ impl Context {
         select(&spec, &catalogue, &filter.to_filter())
     }
 
+    /// Warns if TZ names a zone that this machine does not know: times would be shown, and read, in UTC.
+    pub(super) fn warn_of_zone(&self) {
+        let Some(zone) = std::env::var_os("TZ").filter(|zone| !zone.is_empty()) else {
+            return;
+        };
+        if jiff::tz::TimeZone::try_system().is_err() {
+            let zone = zone.to_string_lossy();
+            self.output.warning(
+                None,
+                &format!("TZ names a time zone that is not known here, {zone}: times are in UTC"),
+            );
+        }
+    }
+
     /// Now, in the zone of this machine.
     pub fn now(&self) -> jiff::Zoned {
         jiff::Zoned::now()

@@ -8,6 +8,8 @@ mod arguments;
 mod aws_profile;
 mod background;
 mod backup;
+mod backup_input;
+mod backup_report;
 mod cache;
 mod cache_use;
 mod check;
@@ -130,6 +132,7 @@ pub fn main() -> ExitCode {
     line.command
         .start_log(line.global.verbose, line.global.json);
     let context = Context::new(&line.global);
+    context.warn_of_zone();
     let result = line
         .command
         .run(&context)
