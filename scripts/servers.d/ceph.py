@@ -37,9 +37,10 @@ osd_pool_default_pg_autoscale_mode = off
 osd_crush_chooseleaf_type = 0
 mon_allow_pool_size_one = true
 mon_max_pg_per_osd = 1000
-# Nothing that matters is kept here: a full disk of the machine is another's concern.
-mon_data_avail_warn = 0
-mon_data_avail_crit = 0
+# Nothing that matters is kept here: a nearly full disk of the machine is another's concern. At 0 a monitor would still
+# refuse to start where less than one percent is free, which may be gigabytes.
+mon_data_avail_warn = -1
+mon_data_avail_crit = -1
 
 [mon.a]
 mon_data = {folder}/monitor

@@ -11,10 +11,12 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
+use rustix::net::sockopt::socket_peercred;
+use rustix::process::getpid;
 
 use crate::base::{Error, ErrorKind, Result};
 
@@ -23,6 +25,9 @@ pub const FILE_SYSTEM_TYPE: &str = "fuse.bygone";
 
 /// How long a process may take to end after its mount has gone: it only has to write down what it knows.
 const PROCESS_ENDS_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long a mount waits for the process that had its device number before, at most.
+const FORMER_PROCESS_ENDS_WITHIN: Duration = Duration::from_secs(5);
 
 /// Where the system lists the mounts that this process sees.
 const MOUNT_INFO: &str = "/proc/self/mountinfo";
@@ -201,12 +206,26 @@ fn unmount_as_user(place: &Path, detach: bool) -> Result<()> {
 /// Binds the name by which others notice that this process, which serves the file system `device`, has ended.
 ///
 /// It is a socket that nobody ever accepts from, in the abstract namespace: the kernel resets every connection to it
-/// when the process ends, however that happens, and nothing is left behind.
+/// when the process ends, however that happens, and nothing is left behind. The kernel gives a device's number away
+/// again as soon as it is unmounted, which is before the process that served it has ended: that one is waited for.
 ///
 /// # Errors
-/// Another process has bound the name, or the system has no abstract namespace.
+/// Another process has bound the name and does not end, or the system has no abstract namespace.
 pub(super) fn announce_process(device: &str) -> io::Result<UnixListener> {
-    UnixListener::bind_addr(&process_name(device)?)
+    let name = process_name(device)?;
+    let deadline = Instant::now() + FORMER_PROCESS_ENDS_WITHIN;
+    loop {
+        match UnixListener::bind_addr(&name) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                if let Some(former) = ServingProcess::find(device)
+                    && (former.is_this_one()? || !former.ends_before(deadline)?)
+                {
+                    return Err(error);
+                }
+            }
+            bound => return bound,
+        }
+    }
 }
 
 fn process_name(device: &str) -> io::Result<SocketAddr> {
@@ -223,21 +242,36 @@ impl ServingProcess {
         UnixStream::connect_addr(&address).ok().map(Self)
     }
 
-    fn wait_until_gone(mut self, place: &Path) -> Result<()> {
-        self.0
-            .set_read_timeout(Some(PROCESS_ENDS_WITHIN))
-            .map_err(|error| Error::io("wait for the mount's process", error))?;
-        match self.0.read(&mut [0]) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(Error::new(
-                ErrorKind::Failed,
-                format!(
-                    "{} is unmounted, but its process has not ended within {} seconds",
-                    place.display(),
-                    PROCESS_ENDS_WITHIN.as_secs()
-                ),
-            )),
-            _ => Ok(()),
+    fn is_this_one(&self) -> io::Result<bool> {
+        Ok(socket_peercred(&self.0)?.pid == getpid())
+    }
+
+    /// Waits for the process to end; false if it has not by `deadline`.
+    fn ends_before(mut self, deadline: Instant) -> io::Result<bool> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(false);
         }
+        self.0.set_read_timeout(Some(left))?;
+        let answer = self.0.read(&mut [0]);
+        Ok(!answer.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock))
+    }
+
+    fn wait_until_gone(self, place: &Path) -> Result<()> {
+        let ended = self
+            .ends_before(Instant::now() + PROCESS_ENDS_WITHIN)
+            .map_err(|error| Error::io("wait for the mount's process", error))?;
+        if ended {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Failed,
+            format!(
+                "{} is unmounted, but its process has not ended within {} seconds",
+                place.display(),
+                PROCESS_ENDS_WITHIN.as_secs()
+            ),
+        ))
     }
 }
 
@@ -291,6 +325,33 @@ mod tests {
         let process = ServingProcess::find(&device).unwrap();
         drop(listener);
         process.wait_until_gone(Path::new("/nowhere")).unwrap();
+    }
+
+    #[test]
+    fn a_number_that_a_process_has_until_it_ends_is_had_then() {
+        let device = format!("test-again-{}", std::process::id());
+        let program = "import socket, sys, time\n\
+            listener = socket.socket(socket.AF_UNIX)\n\
+            listener.bind(chr(0) + 'bygone/mount/' + sys.argv[1])\n\
+            listener.listen()\n\
+            print('bound', flush=True)\n\
+            time.sleep(0.3)\n";
+        let mut other = Command::new("python3")
+            .args(["-c", program, &device])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        other.stdout.take().unwrap().read_exact(&mut [0; 5]).unwrap();
+        drop(announce_process(&device).unwrap());
+        other.wait().unwrap();
+    }
+
+    #[test]
+    fn a_number_that_this_process_has_itself_is_refused_at_once() {
+        let device = format!("test-twice-{}", std::process::id());
+        let _listener = announce_process(&device).unwrap();
+        let error = announce_process(&device).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
 
     #[test]
