@@ -18,6 +18,7 @@ use super::mount_log;
 use super::mount_options;
 use super::outcome::{Outcome, error_code};
 use super::password::PasswordSource;
+use super::watcher::Watcher;
 use crate::base::{Error, ErrorKind, PointId, Result};
 use crate::fetch::Fetcher;
 use crate::format::Point;
@@ -180,7 +181,9 @@ fn serve(
     state: Result<PathBuf>,
     working: Option<Working>,
 ) -> Result<Outcome> {
-    // First of all, so that no signal ends the process with a mount behind it that nobody serves.
+    // Before any thread is.
+    let watcher = Watcher::start();
+    // Before anything that takes long, so that no signal ends the process with a mount behind it that nobody serves.
     let orders = orders_by_signal()?;
     let repository = context.open_repository_asking(&mut || match &working {
         Some(working) => password_from(working),
@@ -202,6 +205,10 @@ fn serve(
     };
     let source = source_name(repository.id(), point);
     let mounted = MountedTree::mount(tree, place, &source, &options)?;
+    match watcher {
+        Ok(mut watcher) => watcher.watch(mounted.device()),
+        Err(error) => warn!("{error}"),
+    }
     // While there is a terminal to warn at; a mount may live for long.
     context.remember();
     tell(context, &repository, point, place)?;
