@@ -79,6 +79,12 @@ impl Merge {
         Ok(Some(&self.sources[*top]))
     }
 
+    /// The source that `advance` gave last, where it still is. None before the first, and at the end.
+    pub(super) fn current(&self) -> Option<&Source> {
+        let top = self.heap.first().filter(|_| self.is_yielded)?;
+        Some(&self.sources[*top])
+    }
+
     /// Goes on from the record on top and from all older ones of its key and section.
     fn pass_over_hidden(&mut self) -> Result<()> {
         let Some(top) = self.heap.first() else {

@@ -11,7 +11,9 @@
 
 mod blocks_writer;
 mod chain;
+mod changes;
 mod cursor;
+mod difference;
 mod filter_writer;
 mod merge;
 mod merged;
@@ -25,7 +27,9 @@ mod tests;
 mod writer;
 
 pub use chain::{Chain, Entries, Found};
+pub use changes::{Aspect, Changes};
 pub use cursor::Records;
+pub use difference::{Difference, Differences};
 pub use merged::merge_newest;
 pub use run::Run;
 pub use spill::Spill;

@@ -1,6 +1,7 @@
 //! Runs and chains over a store that records its requests.
 
 mod damage;
+mod difference;
 mod merged;
 mod model;
 mod requests;
