@@ -11,6 +11,7 @@
 
 mod blocks_writer;
 mod chain;
+mod chains;
 mod changes;
 mod cursor;
 mod difference;
@@ -24,13 +25,16 @@ mod run;
 mod spill;
 #[cfg(test)]
 mod tests;
+mod versions;
 mod writer;
 
 pub use chain::{Chain, Entries, Found};
+pub use chains::Chains;
 pub use changes::{Aspect, Changes};
 pub use cursor::Records;
 pub use difference::{Difference, Differences};
 pub use merged::merge_newest;
 pub use run::Run;
 pub use spill::Spill;
+pub use versions::Versions;
 pub use writer::RunWriter;

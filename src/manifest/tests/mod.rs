@@ -6,6 +6,7 @@ mod merged;
 mod model;
 mod requests;
 mod runs;
+mod versions;
 
 use std::sync::Arc;
 
