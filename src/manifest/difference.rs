@@ -32,6 +32,9 @@ pub struct Difference {
 /// What a side's own runs say of a key in each section: nothing, or that it has an entry or none.
 type Said = [Option<Option<Found>>; SECTIONS.len()];
 
+/// A key, and its entries in the first chain and in the second.
+type Pair = (Key, Option<Found>, Option<Found>);
+
 /// Goes through the differences between two chains, in order of keys. After an error it ends.
 pub struct Differences {
     fetcher: Arc<Fetcher>,
@@ -146,7 +149,7 @@ impl Sides {
     }
 
     /// What both chains have at the next key that one's own runs record. None at the end.
-    fn advance(&mut self) -> Result<Option<(Key, Option<Found>, Option<Found>)>> {
+    fn advance(&mut self) -> Result<Option<Pair>> {
         let key = match (self.old.key(), self.new.key()) {
             (None, None) => return Ok(None),
             (Some(old), Some(new)) => old.min(new),

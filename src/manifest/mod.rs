@@ -25,6 +25,7 @@ mod run;
 mod spill;
 #[cfg(test)]
 mod tests;
+mod timeline;
 mod versions;
 mod writer;
 
@@ -36,5 +37,6 @@ pub use difference::{Difference, Differences};
 pub use merged::merge_newest;
 pub use run::Run;
 pub use spill::Spill;
+pub use timeline::{PathVersions, Timeline, Version};
 pub use versions::Versions;
 pub use writer::RunWriter;

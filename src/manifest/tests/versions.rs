@@ -1,13 +1,14 @@
-//! One path over many points, against a lookup in each of them.
+//! One path, and all of them, over many points, against a look into each of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
 use super::model::{Model, a_path, an_edit};
 use super::*;
+use crate::base::Origin;
 use crate::format::Point;
-use crate::manifest::{Chains, Versions};
+use crate::manifest::{Chains, Timeline, Versions};
 
 fn chains(bench: &Bench, points: &[Vec<RunReference>]) -> Vec<Chain> {
     let mut chains = Chains::new(&bench.fetcher());
@@ -20,6 +21,31 @@ fn chains(bench: &Bench, points: &[Vec<RunReference>]) -> Vec<Chain> {
         chains.open(&point).unwrap()
     });
     open.collect()
+}
+
+/// Every point's entries, from all points at once and from each by itself.
+fn check_timeline(chains: &[Chain]) {
+    let mut by_point: Vec<BTreeMap<Key, (Origin, Entry)>> = vec![BTreeMap::new(); chains.len()];
+    let mut timeline = Timeline::open(chains).unwrap();
+    let mut last = None;
+    while let Some(path) = timeline.next(&mut |_, _| true).unwrap() {
+        let place = Some((path.key.clone(), path.section));
+        assert!(last < place, "keys rise");
+        last = place;
+        for (point, version) in path.by_point().enumerate() {
+            if let Some(version) = version {
+                let entry = (version.origin, (*version.entry).clone());
+                assert!(by_point[point].insert(path.key.clone(), entry).is_none());
+            }
+        }
+    }
+    for (chain, found) in chains.iter().zip(by_point) {
+        let entries = all(chain.entries(&Key::root())).unwrap().into_iter();
+        let entries: BTreeMap<_, _> = entries
+            .map(|found| (found.key, (found.origin, *found.entry)))
+            .collect();
+        assert_eq!(found, entries);
+    }
 }
 
 proptest! {
@@ -45,6 +71,7 @@ proptest! {
             points.push(runs.clone());
         }
         let chains = chains(&bench, &points);
+        check_timeline(&chains);
         for probe in &probes {
             let mut versions = Versions::of(probe);
             for chain in chains.iter().chain(chains.iter().rev()) {
@@ -86,4 +113,40 @@ fn only_runs_that_have_the_path_are_read_and_each_once() {
     let requests = bench.requests();
     // Four small runs, and the base's two sections.
     assert!(requests <= 6, "{requests} requests");
+}
+
+#[test]
+fn all_paths_of_many_points_are_read_once_and_what_is_not_wanted_is_passed_over() {
+    let bench = Bench::new();
+    let mut runs = vec![bench.run(false, |writer| {
+        append_tree(writer, 100, 100);
+    })];
+    let mut points = vec![runs.clone()];
+    for number in 0..50 {
+        let path = key(&format!("home/folder {number:05}/file 00000.txt"));
+        let run = bench.run(true, |writer| {
+            let entry = record(file(number));
+            writer.append(&path, Section::Files, &entry).unwrap();
+        });
+        runs.insert(0, run);
+        points.push(runs.clone());
+    }
+    let whole: u64 = runs.iter().map(|run| run.length).sum();
+    let chains = chains(&bench, &points);
+    bench.store.take();
+    let mut timeline = Timeline::open(&chains).unwrap();
+    let mut is_wanted =
+        |key: &[u8], section| section == Section::Files && key.ends_with(b"\0file 00000.txt");
+    let (mut paths, mut versions) = (0, 0);
+    while let Some(path) = timeline.next(&mut is_wanted).unwrap() {
+        let origins: BTreeSet<_> = path
+            .by_point()
+            .map(|version| version.unwrap().origin)
+            .collect();
+        paths += 1;
+        versions += origins.len();
+    }
+    assert_eq!((paths, versions), (100, 150));
+    let bytes: u64 = bench.store.take().iter().map(|request| request.bytes).sum();
+    assert!(bytes <= whole, "{bytes} of {whole} bytes");
 }
