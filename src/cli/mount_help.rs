@@ -20,7 +20,7 @@ Tuning: what each option costs and gains
                        some 50 MiB that every mount may take, and 75 MiB with a million files.
   --timeout TIME       How long a repository over a network may keep a reader waiting: 30s unless told otherwise. Then the
                        reader gets EIO, the mount lives on, and what is in memory is served; once the repository
-                       answers again, so does the mount.
+                       answers again, so does the mount. For a second, what has just failed is not waited for again.
   --refresh SECONDS    How often to look for new points. A distant repository is asked each time, by one request, which the
                        store may charge for. All points are listed every 60th time, so that forgotten ones go.
   --point POINT        Gains: new points are not looked for every 2 seconds, and names need not be asked for again.
