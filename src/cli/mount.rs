@@ -182,7 +182,8 @@ fn serve(
 ) -> Result<Outcome> {
     // First of all, so that no signal ends the process with a mount behind it that nobody serves.
     let orders = orders_by_signal()?;
-    let repository = context.open_repository_asking(&mut || match &working {
+    let tries = context.password().or(&arguments.password).tries();
+    let repository = context.open_repository_asking(tries, &mut || match &working {
         Some(working) => password_from(working),
         None => password(arguments, context),
     })?;
