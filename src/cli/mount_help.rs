@@ -11,6 +11,14 @@ Password: where that of an encrypted repository comes from
   --password-file, --password-command or BYGONE_PASSWORD; else it is asked for at the terminal, before the mount goes
   into the background. In fstab: the option password_file=FILE or password_command=COMMAND.
 
+fstab: what may follow -o, separated by commas
+  The options above without their dashes, with = before a value: allow_other, no_permissions, foreground, point=POINT,
+  owner=UID:GID, refresh=SECONDS, timeout=TIME, cache_memory=SIZE, log_file=FILE, host=HOST, set=NAME, path=PATH,
+  label=K=V. Of those that all commands have: cache_dir=DIR, cache_size=SIZE, limit_download=SIZE, store_option=K=V
+  (several times, if need be), password_file=FILE and password_command=COMMAND. And noexec. What every mount is (ro,
+  nosuid, nodev), and what only readers of fstab need (noauto, user, nofail, _netdev, x-systemd.automount and its like),
+  is taken too. A value cannot have a comma in it.
+
 Tuning: what each option costs and gains
   --cache-memory SIZE  How much of what was fetched is kept, decompressed: 64M unless told otherwise, and never more.
                        Gains: what several programs read at a time, or one reads here and there, is fetched, verified
