@@ -94,7 +94,10 @@ pub(super) fn fork() -> Result<Side> {
 }
 
 /// How many threads this process has.
-fn threads() -> Result<usize> {
+///
+/// # Errors
+/// As the system says.
+pub(super) fn threads() -> Result<usize> {
     let list = Path::new("/proc/self/task");
     std::fs::read_dir(list)
         .map(Iterator::count)
@@ -221,7 +224,10 @@ impl Working {
 }
 
 /// Puts `file` in the place of standard input, output and error.
-fn replace_standard_streams(file: &File) -> Result<()> {
+///
+/// # Errors
+/// As the system says.
+pub(super) fn replace_standard_streams(file: &File) -> Result<()> {
     dup2_stdin(file)
         .and_then(|()| dup2_stdout(file))
         .and_then(|()| dup2_stderr(file))

@@ -32,6 +32,7 @@ mod remembered;
 mod show;
 mod umount;
 mod unpin;
+mod watcher;
 
 use std::process::ExitCode;
 

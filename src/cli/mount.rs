@@ -18,6 +18,7 @@ use super::mount_log;
 use super::mount_options;
 use super::outcome::{Outcome, error_code};
 use super::password::PasswordSource;
+use super::watcher::Watcher;
 use crate::base::{Error, ErrorKind, PointId, Result};
 use crate::fetch::Fetcher;
 use crate::format::Point;
@@ -187,7 +188,9 @@ fn serve(
     state: Result<PathBuf>,
     working: Option<Working>,
 ) -> Result<Outcome> {
-    // First of all, so that no signal ends the process with a mount behind it that nobody serves.
+    // Before any thread is.
+    let watcher = Watcher::start();
+    // Before anything that takes long, so that no signal ends the process with a mount behind it that nobody serves.
     let orders = orders_by_signal()?;
     let tries = context.password().or(&arguments.password).tries();
     let repository = context.open_repository_asking(tries, &mut || match &working {
@@ -210,6 +213,10 @@ fn serve(
     };
     let source = source_name(repository.id(), point);
     let mounted = MountedTree::mount(tree, place, &source, &options)?;
+    match watcher {
+        Ok(mut watcher) => watcher.watch(mounted.device()),
+        Err(error) => warn!("{error}"),
+    }
     // While there is a terminal to warn at; a mount may live for long.
     context.remember();
     tell(context, &repository, point, place)?;

@@ -341,7 +341,12 @@ mod tests {
             .stdout(std::process::Stdio::piped())
             .spawn()
             .unwrap();
-        other.stdout.take().unwrap().read_exact(&mut [0; 5]).unwrap();
+        other
+            .stdout
+            .take()
+            .unwrap()
+            .read_exact(&mut [0; 5])
+            .unwrap();
         drop(announce_process(&device).unwrap());
         other.wait().unwrap();
     }

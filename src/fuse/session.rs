@@ -89,6 +89,11 @@ impl MountedTree {
         mounted
     }
 
+    /// The number of the device that the mount is, `major:minor`.
+    pub fn device(&self) -> &str {
+        &self.record.device
+    }
+
     /// Serves until the mount is taken away, or until it is ordered to stop or nobody can order anything any more, upon
     /// which it is taken away here, even if it is in use: what is open then fails once this process ends, which it should
     /// do next. In the end, and when it is ordered to, it logs what it did.
