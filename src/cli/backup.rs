@@ -1,8 +1,7 @@
 //! `bygone backup`: makes a restore point.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -11,6 +10,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use super::arguments::{PointFilterArguments, parse_label, parse_name};
 use super::backup_input::{Input, NamedArguments, absolute};
 use super::backup_report::print;
+use super::config::{ConfiguredSet, LeaveOut};
 use super::context::Context;
 use super::outcome::Outcome;
 use super::point_object::point_fields;
@@ -30,6 +30,7 @@ use crate::repo::Repository;
   bygone backup --full --label why=upgrade / --one-file-system --exclude-caches
   bygone backup --exclude '*.o' --exclude /target ~/src
   bygone backup --as /srv/data /srv/.snapshots/1/snapshot
+  bygone backup --set laptop
   find . -newer stamp -print0 | bygone backup --files-from0 - --set recent
   bygone backup --stdin-name /db.sql --stdin-from-command -- pg_dump -h db shop
 
@@ -43,6 +44,10 @@ itself is never backed up.
 A stream is read to its end, and becomes the one file of its point, for its owner only. If the command of \
 --stdin-from-command cannot be run, or fails, nothing is committed: whoever pipes into --stdin cannot tell that. A stream \
 that brings what the latest point has is no new version of the file, and keeps its times.
+
+Without PATH, --set NAME backs up the paths that the configuration has in [set.NAME], and takes what to leave out, \
+labels and the repository from there; see bygone-config(5). What [backup] there leaves out is left out of every backup \
+of paths.
 
 Of several lists of --files-from, and PATHs, all are backed up; the set is then named after the lists.
 
@@ -85,7 +90,7 @@ pub struct Arguments {
     #[arg(long, value_name = "NAME", value_parser = parse_name, help_heading = "Name")]
     host: Option<String>,
 
-    /// The set that the point belongs to, instead of one named after the paths
+    /// The set that the point belongs to, instead of one named after the paths; without PATH, one that is configured
     #[arg(long, value_name = "NAME", value_parser = parse_name, help_heading = "Name")]
     set: Option<String>,
 
@@ -125,13 +130,50 @@ pub struct Arguments {
     dry_run: bool,
 }
 
+impl Arguments {
+    /// The set that the configuration is to describe, as nothing else says what to back up.
+    pub(super) fn configured_set(&self) -> Option<&str> {
+        self.set.as_deref().filter(|_| self.named.is_empty())
+    }
+
+    /// What was typed of what is left out.
+    fn leave_out(&self) -> LeaveOut {
+        LeaveOut {
+            exclude: self.exclude.clone(),
+            exclude_from: self.exclude_from.clone(),
+            exclude_if_present: self.exclude_if_present.clone(),
+            exclude_caches: self.exclude_caches.then_some(true),
+            one_file_system: self.one_file_system.then_some(true),
+        }
+    }
+}
+
 /// Backs up and prints a summary.
 pub fn run(arguments: &Arguments, context: &Context) -> Result<Outcome> {
-    let input = Input::of(&arguments.named)?;
-    let excludes = excludes(arguments)?;
+    let configured = match arguments.configured_set() {
+        Some(name) => Some(context.config().set(name)?),
+        None => None,
+    };
+    let input = Input::of(&arguments.named, configured)?;
+    let mut leave_out = LeaveOut::default();
+    if matches!(input, Input::Paths { .. }) {
+        leave_out = context.config().backup.clone();
+    }
+    if let Some(set) = configured {
+        leave_out = leave_out.and(set.leave_out.clone());
+    }
+    let leave_out = leave_out.and(arguments.leave_out());
+    let excludes = excludes(&leave_out)?;
     let repository = context.open_repository()?;
-    let mut options = options(arguments, &repository, context)?;
+    let mut options = options(arguments, configured, &repository, context)?;
     options.excludes = excludes;
+    options.exclude_caches = leave_out.exclude_caches.unwrap_or_default();
+    options.one_file_system = leave_out.one_file_system.unwrap_or_default();
+    options.exclude_if_present = leave_out
+        .exclude_if_present
+        .into_iter()
+        .map(OsString::into_vec)
+        .collect();
     let monitor = context.monitor()?;
     let report = match input {
         Input::Paths { paths, lists } => {
@@ -149,20 +191,22 @@ pub fn run(arguments: &Arguments, context: &Context) -> Result<Outcome> {
     })
 }
 
+/// The options, but for what is backed up and what is left out.
 fn options(
     arguments: &Arguments,
+    configured: Option<&ConfiguredSet>,
     repository: &Repository,
     context: &Context,
 ) -> Result<BackupOptions> {
-    let host = match &arguments.host {
-        Some(host) => host.clone(),
-        None => this_host(),
-    };
+    let host = arguments.host.as_ref();
+    let host = host.or(configured.and_then(|set| set.host.as_ref()));
+    let host = host.map_or_else(this_host, Clone::clone);
+    let labels = configured.map_or(&[][..], |set| &set.labels);
     let now = context.now();
     Ok(BackupOptions {
         kind: kind(arguments),
         reupload: arguments.reupload,
-        labels: arguments.label.iter().cloned().collect::<BTreeMap<_, _>>(),
+        labels: labels.iter().chain(&arguments.label).cloned().collect(),
         parent: parent(arguments, &host, repository, context)?,
         host,
         set: arguments.set.clone(),
@@ -170,14 +214,11 @@ fn options(
         paths: Vec::new(),
         recorded_as: arguments.recorded_as.as_deref().map(absolute).transpose()?,
         excludes: Vec::new(),
-        exclude_caches: arguments.exclude_caches,
-        exclude_if_present: arguments
-            .exclude_if_present
-            .iter()
-            .map(|name| name.as_bytes().to_vec())
-            .collect(),
-        one_file_system: arguments.one_file_system,
-        skip_if_unchanged: arguments.skip_if_unchanged,
+        exclude_caches: false,
+        exclude_if_present: Vec::new(),
+        one_file_system: false,
+        skip_if_unchanged: arguments.skip_if_unchanged
+            || configured.is_some_and(|set| set.skip_if_unchanged),
         dry_run: arguments.dry_run,
         never: Vec::from_iter(context.repository_place()?.folder().map(Path::to_owned)),
         names: Box::new(SystemNames),
@@ -219,7 +260,10 @@ fn parent(
 }
 
 /// A name that marks a directory.
-fn parse_marker(name: OsString) -> std::result::Result<OsString, String> {
+///
+/// # Errors
+/// Says what was expected.
+pub(super) fn parse_marker(name: OsString) -> std::result::Result<OsString, String> {
     match name.as_bytes() {
         b"" | b"." | b".." => Err("expected the name of a file, such as .nobackup".to_owned()),
         bytes if bytes.contains(&b'/') => {
@@ -230,9 +274,9 @@ fn parse_marker(name: OsString) -> std::result::Result<OsString, String> {
 }
 
 /// The globs that were given, and those in files, in this order.
-fn excludes(arguments: &Arguments) -> Result<Vec<String>> {
-    let mut excludes = arguments.exclude.clone();
-    for file in &arguments.exclude_from {
+fn excludes(leave_out: &LeaveOut) -> Result<Vec<String>> {
+    let mut excludes = leave_out.exclude.clone();
+    for file in &leave_out.exclude_from {
         let text = std::fs::read_to_string(file).map_err(|error| {
             Error::io(format!("read the globs in {}", file.display()), error)
                 .with_kind(ErrorKind::Usage)

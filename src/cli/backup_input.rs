@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use clap::Args;
 use rustix::fd::{AsFd, OwnedFd};
 
+use super::config::ConfiguredSet;
 use super::output::text_of;
 use crate::archive::{Stream, path_of_stream};
 use crate::base::{Error, ErrorKind, Result};
@@ -47,6 +48,14 @@ pub(super) struct NamedArguments {
     paths: Vec<OsString>,
 }
 
+impl NamedArguments {
+    /// Is nothing named?
+    pub(super) fn is_empty(&self) -> bool {
+        let has_lists = !self.files_from.is_empty() || !self.files_from0.is_empty();
+        self.paths.is_empty() && !has_lists && !self.stdin && !self.stdin_from_command
+    }
+}
+
 /// What is to be backed up.
 pub(super) enum Input {
     /// Absolute paths; and the name of their set, if lists named some of them.
@@ -66,11 +75,20 @@ pub(super) struct StreamSource {
 }
 
 impl Input {
-    /// What the arguments name.
+    /// What the arguments name; or what the configured set has, where there is one.
     ///
     /// # Errors
     /// Usage, if that is nothing, or a list cannot be read.
-    pub(super) fn of(arguments: &NamedArguments) -> Result<Self> {
+    pub(super) fn of(
+        arguments: &NamedArguments,
+        configured: Option<&ConfiguredSet>,
+    ) -> Result<Self> {
+        if let Some(set) = configured {
+            return Ok(Self::Paths {
+                paths: set.paths.clone(),
+                lists: None,
+            });
+        }
         match &arguments.stdin_name {
             Some(name) if arguments.stdin || arguments.stdin_from_command => {
                 Self::of_stream(arguments, name)
@@ -120,7 +138,9 @@ impl Input {
             });
         }
         if paths.is_empty() {
-            return Err(usage("there is nothing to back up: name at least one PATH"));
+            return Err(usage(
+                "there is nothing to back up: name a PATH, or a configured set with --set; see bygone-config(5)",
+            ));
         }
         let paths = paths
             .iter()

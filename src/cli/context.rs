@@ -9,6 +9,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::arguments::{GlobalArguments, PointFilterArguments};
 use super::cache_use::CacheUse;
+use super::config::Config;
 use super::outcome;
 use super::output::Output;
 use super::password::PasswordSource;
@@ -24,6 +25,7 @@ use crate::store::{Location, Store};
 
 /// The surroundings of one run of a command.
 pub struct Context {
+    config: Config,
     place: Option<Location>,
     store: StoreArguments,
     cache: CacheUse,
@@ -34,9 +36,10 @@ pub struct Context {
 }
 
 impl Context {
-    /// What the global options say.
-    pub(super) fn new(global: &GlobalArguments) -> Self {
+    /// What the global options say, and the configuration beside them.
+    pub(super) fn new(global: &GlobalArguments, config: Config) -> Self {
         Self {
+            config,
             place: global.repo.clone(),
             store: global.store.clone(),
             cache: CacheUse::new(&global.cache),
@@ -44,6 +47,11 @@ impl Context {
             password: PasswordSource::from(&global.password),
             opened: Mutex::new(None),
         }
+    }
+
+    /// What the configuration says of sets and of backups; of the repository, the options have it.
+    pub(super) fn config(&self) -> &Config {
+        &self.config
     }
 
     /// Where results, warnings and errors go.
@@ -74,7 +82,7 @@ impl Context {
         self.place.as_ref().ok_or_else(|| {
             Error::new(
                 ErrorKind::Usage,
-                "no repository is named: give -r REPO, or set BYGONE_REPO",
+                "no repository is named: give -r REPO, set BYGONE_REPO, or configure default_repository; see bygone-config(5)",
             )
         })
     }

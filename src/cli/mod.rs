@@ -13,6 +13,8 @@ mod backup_report;
 mod cache;
 mod cache_use;
 mod check;
+mod config;
+mod config_file;
 mod context;
 mod init;
 mod key;
@@ -22,6 +24,7 @@ mod mount;
 mod mount_help;
 mod mount_log;
 mod mount_options;
+mod near;
 mod outcome;
 mod output;
 mod password;
@@ -42,6 +45,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use self::arguments::GlobalArguments;
+use self::config::Config;
 use self::context::Context;
 use self::outcome::Outcome;
 use self::output::Output;
@@ -104,6 +108,23 @@ impl Command {
         }
     }
 
+    /// Reads the configuration, and fills in from it what nobody typed. What takes mounts away does without: no mistake in
+    /// a file is to keep anybody from that.
+    fn configure(&mut self, global: &mut GlobalArguments) -> Result<Config> {
+        let set = match self {
+            Self::Umount(_) => return Ok(Config::default()),
+            Self::Init(arguments) => {
+                global.repo = arguments.take_place().or(global.repo.take());
+                None
+            }
+            Self::Backup(arguments) => arguments.configured_set(),
+            _ => None,
+        };
+        let config = Config::load()?;
+        config.apply(set, global)?;
+        Ok(config)
+    }
+
     fn run(&self, context: &Context) -> Result<Outcome> {
         match self {
             Self::Init(arguments) => init::run(arguments, context),
@@ -140,9 +161,14 @@ pub fn main() -> ExitCode {
     line.command
         .start_log(line.global.verbose, line.global.json);
     let applied = line.command.apply_options(&mut line.global);
-    let context = Context::new(&line.global);
+    let (config, configured) = match line.command.configure(&mut line.global) {
+        Ok(config) => (config, Ok(())),
+        Err(error) => (Config::default(), Err(error)),
+    };
+    let context = Context::new(&line.global, config);
     context.warn_of_zone();
     let result = applied
+        .and(configured)
         .and_then(|()| line.command.run(&context))
         .and_then(|outcome| context.output().flush().map(|()| outcome));
     context.remember();

@@ -5,6 +5,7 @@
 //! of them fails and says so.
 
 mod chain;
+mod config;
 
 #[expect(dead_code, reason = "other tests use the rest of it")]
 #[path = "../support/backups.rs"]
