@@ -1,7 +1,7 @@
 //! The man pages in `man/` are what the program's own definition of its arguments says, and every command has one.
 //!
-//! `BYGONE_WRITE_MAN=1 cargo test --test man` writes them anew. Those of the format and of repositories are
-//! written by hand.
+//! `BYGONE_WRITE_MAN=1 cargo test --test man` writes them anew. Those of the format, of the configuration and of
+//! repositories are written by hand.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,7 +12,7 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
 /// What every command minds.
-const ENVIRONMENT: [(&str, &str); 7] = [
+const ENVIRONMENT: [(&str, &str); 8] = [
     (
         "BYGONE_REPO",
         "The repository, where -r does not name one. Set and empty is an error.",
@@ -20,6 +20,10 @@ const ENVIRONMENT: [(&str, &str); 7] = [
     (
         "BYGONE_PASSWORD",
         "The password of an encrypted repository, where no option names a file or a command that gives it.",
+    ),
+    (
+        "BYGONE_CONFIG",
+        "The file of the configuration that is read instead of the system's and the user's; none, if it is empty.",
     ),
     ("TZ", "The zone in which times are read and shown."),
     (
@@ -38,7 +42,11 @@ const ENVIRONMENT: [(&str, &str); 7] = [
     ),
 ];
 
-const FILES: [(&str, &str); 10] = [
+const FILES: [(&str, &str); 11] = [
+    (
+        "/etc/bygone/config.toml, ~/.config/bygone/config.toml",
+        "Names of repositories, what backups leave out, and sets; see bygone-config(5).",
+    ),
     (
         "REPO/config",
         "The repository's format version, id, chunking and compression.",
@@ -277,6 +285,7 @@ fn see_also(title: &str, names: &BTreeSet<String>) -> String {
     for name in names.iter().filter(|name| *name != title) {
         parts.extend([bold(name), roman("(1), ")]);
     }
+    parts.extend([bold("bygone-config"), roman("(5), ")]);
     parts.extend([bold("bygone-format"), roman("(5), ")]);
     parts.extend([bold("bygone-repositories"), roman("(7)")]);
     roff.text(parts);

@@ -13,6 +13,7 @@ mod backup_report;
 mod cache;
 mod cache_use;
 mod check;
+mod completions;
 mod config;
 mod config_file;
 mod context;
@@ -89,6 +90,7 @@ enum Command {
     Unpin(unpin::Arguments),
     Mount(mount::Arguments),
     Umount(umount::Arguments),
+    Completions(completions::Arguments),
 }
 
 impl Command {
@@ -112,7 +114,7 @@ impl Command {
     /// a file is to keep anybody from that.
     fn configure(&mut self, global: &mut GlobalArguments) -> Result<Config> {
         let set = match self {
-            Self::Umount(_) => return Ok(Config::default()),
+            Self::Umount(_) | Self::Completions(_) => return Ok(Config::default()),
             Self::Init(arguments) => {
                 global.repo = arguments.take_place().or(global.repo.take());
                 None
@@ -139,6 +141,7 @@ impl Command {
             Self::Unpin(arguments) => unpin::run(arguments, context),
             Self::Mount(arguments) => mount::run(arguments, context),
             Self::Umount(arguments) => umount::run(arguments, context),
+            Self::Completions(arguments) => completions::run(arguments, context),
         }
     }
 }
@@ -150,6 +153,9 @@ pub fn command() -> clap::Command {
 
 /// Runs what the process's arguments say, and gives its exit code.
 pub fn main() -> ExitCode {
+    if completions::answer(command) {
+        return ExitCode::SUCCESS;
+    }
     raise_open_files();
     let mut line = match CommandLine::try_parse() {
         Ok(line) => line,

@@ -67,7 +67,10 @@ fn a_repository_is_known_by_its_name_and_one_is_meant_where_none_is_named() {
     let output = by_path.current_dir(machine.path("")).output().unwrap();
     assert_eq!(output.status.code(), Some(10));
     // What makes a repository takes names as well.
-    let output = list(&["init", "home"]);
+    let output = command(&machine, &["init", "home"])
+        .env_remove("BYGONE_PASSWORD")
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(16), "it is there");
 }
 

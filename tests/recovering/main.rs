@@ -5,7 +5,9 @@
 //! of them fails and says so.
 
 mod chain;
+mod completions;
 mod config;
+mod install;
 
 #[expect(dead_code, reason = "other tests use the rest of it")]
 #[path = "../support/backups.rs"]
