@@ -113,25 +113,31 @@ fn fish_completes_points_repositories_sets_and_commands() {
 fn zsh_completes_points_repositories_sets_and_commands() {
     let typist = Typist::new();
     let script = typist.script("zsh");
-    // A shell in a terminal of its own, to which the keys are sent. What stands on the terminal comes in pieces, so that
-    // a key of our own (^T) writes each completed line to a file, and empties it.
+    // A shell in a terminal of its own, to which the keys are sent once its editor has the terminal. What stands on the
+    // terminal comes in pieces, so that a key of our own (^T) writes each completed line to a file, and empties it.
     let completed = typist.machine.path("completed");
     let keys = typist.machine.path("keys.zsh");
     let setting = format!(
         "PS1=; autoload -U compinit; compinit -D; source {}
-         take() {{ print -r -- $BUFFER >>{}; BUFFER= }}; zle -N take; bindkey '^T' take; echo rea''dy",
+         take() {{ print -r -- $BUFFER >>{}; BUFFER= }}; zle -N take; bindkey '^T' take
+         zle-line-init() {{ print -n rea''dy }}; zle -N zle-line-init",
         script.display(),
         completed.display()
     );
     fs::write(&keys, setting).unwrap();
     let mut text = format!(
-        "zmodload zsh/zpty; zpty z zsh -f -i; zpty -w z 'source {}'; zpty -r z told '*ready*'\n",
-        keys.display()
+        "zmodload zsh/zpty; zpty z zsh -f -i; zpty -w z 'source {}'; zpty -r z told '*ready*'; : >{}\n",
+        keys.display(),
+        completed.display()
     );
-    for (line, _) in typist.lines() {
-        text.push_str(&format!("zpty -w -n z $'{line}\\t\\x14'\n"));
+    for (number, (line, _)) in typist.lines().iter().enumerate() {
+        text.push_str(&format!(
+            "zpty -w -n z $'{line}\\t\\x14'
+             for try in {{1..600}}; do [[ $(wc -l <{}) -gt {number} ]] && break; sleep 0.05; done\n",
+            completed.display()
+        ));
     }
-    text.push_str("zpty -w z 'echo do''ne'; zpty -r z told '*done*'; zpty -d z");
+    text.push_str("zpty -d z");
     typist.run("zsh", &text);
     let told = fs::read_to_string(&completed).unwrap();
     let expected = typist.lines().map(|(line, expected)| {
