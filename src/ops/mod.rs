@@ -5,6 +5,7 @@
 
 pub mod backup;
 pub mod check;
+pub mod difference;
 pub mod keys;
 pub mod list;
 mod merging;

@@ -5,6 +5,8 @@
 //! of them fails and says so.
 
 mod chain;
+mod diff;
+mod itemized;
 
 #[expect(dead_code, reason = "other tests use the rest of it")]
 #[path = "../support/backups.rs"]
