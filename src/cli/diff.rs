@@ -183,12 +183,12 @@ impl Telling<'_> {
             return Ok(TextDifference::None);
         }
         let live = Path::new("/").join(path_of(&difference.key));
+        let [old, new] = entries.map(|entry| entry.as_deref().filter(|entry| is_file(entry)));
         let stored = |entry| Side::Stored(entry);
-        let old = difference.old.as_deref().map_or(Side::Absent, stored);
-        let new = match difference.new.as_deref() {
-            None => Side::Absent,
+        let old = old.map_or(Side::Absent, stored);
+        let new = match new {
             Some(_) if self.arguments.live => Side::Live(&live),
-            Some(entry) => Side::Stored(entry),
+            new => new.map_or(Side::Absent, stored),
         };
         text_difference(self.fetcher, &difference.key, old, new)
     }

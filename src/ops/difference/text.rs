@@ -7,7 +7,7 @@ use similar::TextDiff;
 
 use crate::base::{Error, Key, Result};
 use crate::fetch::Fetcher;
-use crate::format::{Content, Entry, Extent, FileType, decode_extents};
+use crate::format::{Content, Entry, Extent, decode_extents};
 
 /// Files above this size are not compared line by line.
 const TEXT_BYTES_MAX: u64 = 16 << 20;
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Lines around a change.
 const CONTEXT_LINES: usize = 3;
 
-/// Where a version's content is.
+/// Where a version's content is: a regular file's, since nothing else has text.
 #[derive(Debug, Clone, Copy)]
 pub enum Side<'a> {
     /// There is none.
@@ -52,7 +52,7 @@ enum Text {
     TooLarge,
 }
 
-/// The text differences at a path. What is no regular file has no text.
+/// The text differences at a path.
 ///
 /// # Errors
 /// Those of fetching a chunk, and of reading a live file.
@@ -121,19 +121,16 @@ fn header_path(letter: char, key: &Key, side: Side<'_>) -> Vec<u8> {
 fn text(fetcher: &Fetcher, key: &Key, side: Side<'_>) -> Result<Text> {
     let bytes = match side {
         Side::Absent => Vec::new(),
-        Side::Stored(entry) if entry.metadata.file_type != FileType::Regular => Vec::new(),
         Side::Stored(entry) if entry.metadata.size > TEXT_BYTES_MAX => return Ok(Text::TooLarge),
         Side::Stored(entry) => {
             stored(fetcher, entry).map_err(|error| error.context(format_args!("{key}")))?
         }
         Side::Live(path) => {
             let in_path = |error| Error::io(format!("read {}", path.display()), error);
-            let metadata = path.symlink_metadata().map_err(in_path)?;
-            match (metadata.is_file(), metadata.len()) {
-                (false, _) => Vec::new(),
-                (true, size) if size > TEXT_BYTES_MAX => return Ok(Text::TooLarge),
-                (true, _) => std::fs::read(path).map_err(in_path)?,
+            if path.symlink_metadata().map_err(in_path)?.len() > TEXT_BYTES_MAX {
+                return Ok(Text::TooLarge);
             }
+            std::fs::read(path).map_err(in_path)?
         }
     };
     let start = &bytes[..bytes.len().min(LOOKED_AT_BYTES)];
