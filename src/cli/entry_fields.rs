@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::ls::hex_unless_utf8;
 use super::output::{Output, text_of};
 use crate::base::{Key, Result};
+use crate::format::Entry;
 
 /// A path as JSON shows it.
 #[derive(Serialize)]
@@ -44,4 +45,10 @@ pub(super) fn append_path(output: &Output, key: &Key, line: &mut Vec<u8>) {
 /// Usage, for a path that no entry can have.
 pub(super) fn key_of(path: &Path) -> Result<Key> {
     Key::from_path(path.as_os_str().as_bytes())
+}
+
+/// The BLAKE3 of a file's content as hexadecimal digits, where it is recorded.
+pub(super) fn hash_text(entry: &Entry) -> Option<String> {
+    let hash = entry.content_hash?;
+    Some(blake3::Hash::from_bytes(hash).to_hex().to_string())
 }

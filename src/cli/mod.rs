@@ -14,6 +14,7 @@ mod check;
 mod context;
 mod diff;
 mod entry_fields;
+mod history;
 mod init;
 mod key;
 mod logging;
@@ -79,6 +80,7 @@ enum Command {
     Points(points::Arguments),
     Show(show::Arguments),
     Ls(ls::Arguments),
+    History(history::Arguments),
     Diff(diff::Arguments),
     Check(check::Arguments),
     Cache(cache::Arguments),
@@ -110,6 +112,7 @@ impl Command {
             Self::Points(arguments) => points::run(arguments, context),
             Self::Show(arguments) => show::run(arguments, context),
             Self::Ls(arguments) => ls::run(arguments, context),
+            Self::History(arguments) => history::run(arguments, context),
             Self::Diff(arguments) => diff::run(arguments, context),
             Self::Check(arguments) => check::run(arguments, context),
             Self::Cache(arguments) => cache::run(arguments, context),

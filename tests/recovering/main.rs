@@ -6,6 +6,7 @@
 
 mod chain;
 mod diff;
+mod history;
 mod itemized;
 
 #[expect(dead_code, reason = "other tests use the rest of it")]
