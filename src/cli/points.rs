@@ -100,7 +100,7 @@ pub(super) fn joined_labels(point: &Point) -> String {
 }
 
 /// How a listing ends in which some points could not be read. The log names them.
-fn worst(catalogue: &Catalogue) -> Outcome {
+pub(super) fn worst(catalogue: &Catalogue) -> Outcome {
     let mut outcome = Outcome::Done;
     for (_, error) in catalogue.damaged() {
         if error.kind() == ErrorKind::Corrupt {

@@ -5,6 +5,8 @@
 
 pub mod backup;
 pub mod check;
+pub mod difference;
+pub mod history;
 pub mod keys;
 pub mod list;
 mod merging;

@@ -7,7 +7,10 @@
 mod chain;
 mod completions;
 mod config;
+mod diff;
+mod history;
 mod install;
+mod itemized;
 
 #[expect(dead_code, reason = "other tests use the rest of it")]
 #[path = "../support/backups.rs"]
