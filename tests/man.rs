@@ -11,37 +11,6 @@ use clap::Command;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
-/// What every command minds.
-const ENVIRONMENT: [(&str, &str); 8] = [
-    (
-        "BYGONE_REPO",
-        "The repository, where -r does not name one. Set and empty is an error.",
-    ),
-    (
-        "BYGONE_PASSWORD",
-        "The password of an encrypted repository, where no option names a file or a command that gives it.",
-    ),
-    (
-        "BYGONE_CONFIG",
-        "The file of the configuration that is read instead of the system's and the user's; none, if it is empty.",
-    ),
-    ("TZ", "The zone in which times are read and shown."),
-    (
-        "HOME",
-        "Where the client's state is kept, unless XDG_STATE_HOME is set.",
-    ),
-    ("XDG_STATE_HOME", "The folder of that state."),
-    (
-        "XDG_CACHE_HOME",
-        "The folder of the disk cache, ~/.cache by default.",
-    ),
-    (
-        "BYGONE_TEST_FAULT",
-        "For tests: abort-before:N, abort-during:N or abort-after:N ends the process at the N-th change to the \
-         repository.",
-    ),
-];
-
 const FILES: [(&str, &str); 11] = [
     (
         "/etc/bygone/config.toml, ~/.config/bygone/config.toml",
@@ -180,7 +149,7 @@ fn page(title: &str, command: &Command, names: &BTreeSet<String>) -> (String, St
         text.push_str(&section);
     }
     text.push_str(&exit_status());
-    text.push_str(&definitions("ENVIRONMENT", &ENVIRONMENT));
+    text.push_str(&definitions("ENVIRONMENT", &bygone::cli::ENVIRONMENT));
     text.push_str(&definitions("FILES", &FILES));
     text.push_str(&see_also(title, names));
     (format!("{title}.1"), text)

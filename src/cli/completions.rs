@@ -238,7 +238,7 @@ fn known_points() -> Result<Vec<Candidate>> {
     globals.quiet = true;
     let config = Config::load()?;
     config.apply(None, &mut globals)?;
-    let context = Context::new(&globals, config);
+    let context = Context::new(&globals, config, false);
     let repository = context.open_repository_asking(1, &mut || {
         let password = context.password();
         match password.is_given() {

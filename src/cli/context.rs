@@ -36,14 +36,16 @@ pub struct Context {
 }
 
 impl Context {
-    /// What the global options say, and the configuration beside them.
-    pub(super) fn new(global: &GlobalArguments, config: Config) -> Self {
+    /// What the global options say, and the configuration beside them. `may_page`: output is read in a pager, where a person
+    /// sits at a terminal.
+    pub(super) fn new(global: &GlobalArguments, config: Config, may_page: bool) -> Self {
         Self {
             config,
             place: global.repo.clone(),
             store: global.store.clone(),
             cache: CacheUse::new(&global.cache),
-            output: Output::new(global.json, global.quiet, global.verbose),
+            output: Output::new(global.json, global.quiet, global.verbose)
+                .on_terminal(global.color, may_page && !global.no_pager),
             password: PasswordSource::from(&global.password),
             opened: Mutex::new(None),
         }

@@ -19,6 +19,7 @@ mod config_file;
 mod context;
 mod diff;
 mod entry_fields;
+mod help;
 mod history;
 mod init;
 mod key;
@@ -39,13 +40,14 @@ mod points;
 mod progress;
 mod remembered;
 mod show;
+mod terminal;
 mod umount;
 mod unpin;
 mod watcher;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use self::arguments::GlobalArguments;
@@ -53,8 +55,10 @@ use self::config::Config;
 use self::context::Context;
 use self::outcome::Outcome;
 use self::output::Output;
+use self::terminal::Color;
 use crate::base::{Error, ErrorKind, Result};
 
+pub use self::help::ENVIRONMENT;
 pub use self::outcome::EXIT_STATUSES;
 
 /// Backups as a filesystem.
@@ -96,6 +100,7 @@ enum Command {
     Mount(mount::Arguments),
     Umount(umount::Arguments),
     Completions(completions::Arguments),
+    Help(help::Arguments),
 }
 
 impl Command {
@@ -119,7 +124,9 @@ impl Command {
     /// a file is to keep anybody from that.
     fn configure(&mut self, global: &mut GlobalArguments) -> Result<Config> {
         let set = match self {
-            Self::Umount(_) | Self::Completions(_) => return Ok(Config::default()),
+            Self::Umount(_) | Self::Completions(_) | Self::Help(_) => {
+                return Ok(Config::default());
+            }
             Self::Init(arguments) => {
                 global.repo = arguments.take_place().or(global.repo.take());
                 None
@@ -130,6 +137,18 @@ impl Command {
         let config = Config::load()?;
         config.apply(set, global)?;
         Ok(config)
+    }
+
+    /// Can its output be so long that it is to be read in a pager? What shows progress, or asks for something, has the
+    /// terminal for itself.
+    fn may_page(&self) -> bool {
+        match self {
+            Self::Points(_) | Self::Show(_) | Self::Ls(_) | Self::History(_) | Self::Help(_) => {
+                true
+            }
+            Self::Diff(arguments) => !arguments.shows_progress(),
+            _ => false,
+        }
     }
 
     /// Does it end as diff(1) does?
@@ -154,6 +173,7 @@ impl Command {
             Self::Mount(arguments) => mount::run(arguments, context),
             Self::Umount(arguments) => umount::run(arguments, context),
             Self::Completions(arguments) => completions::run(arguments, context),
+            Self::Help(arguments) => help::run(arguments, context),
         }
     }
 }
@@ -169,7 +189,10 @@ pub fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     raise_open_files();
-    let mut line = match CommandLine::try_parse() {
+    let color = Color::typed(std::env::args_os());
+    let parsed = command().color(color.for_help()).try_get_matches();
+    let parsed = parsed.and_then(|matches| CommandLine::from_arg_matches(&matches));
+    let mut line = match parsed {
         Ok(line) => line,
         Err(error) if error.use_stderr() && asks_for_json() => {
             return refused_as_json(&error);
@@ -183,12 +206,12 @@ pub fn main() -> ExitCode {
         Ok(config) => (config, Ok(())),
         Err(error) => (Config::default(), Err(error)),
     };
-    let context = Context::new(&line.global, config);
+    let context = Context::new(&line.global, config, line.command.may_page());
     context.warn_of_zone();
     let result = applied
         .and(configured)
-        .and_then(|()| line.command.run(&context))
-        .and_then(|outcome| context.output().flush().map(|()| outcome));
+        .and_then(|()| line.command.run(&context));
+    let result = seen_to_its_end(result, context.output());
     context.remember();
     let compares = line.command.compares();
     if let Err(error) = &result {
@@ -196,6 +219,16 @@ pub fn main() -> ExitCode {
         context.output().error(error, exit_code);
     }
     outcome::exit_code(&result, compares)
+}
+
+/// The result of a command, once whoever reads its output has it. Who leaves a pager has seen enough: that is no failure.
+fn seen_to_its_end(result: Result<Outcome>, output: &Output) -> Result<Outcome> {
+    let finished = output.finish();
+    match (result, finished) {
+        (Err(error), Ok(())) if outcome::is_reader_gone(&error) => Ok(Outcome::Done),
+        (Err(error), _) | (Ok(_), Err(error)) => Err(error),
+        (Ok(outcome), Ok(())) => Ok(outcome),
+    }
 }
 
 /// Files that may be open at once, where the system lets a process ask for more than the usual 1,024: a backup holds
