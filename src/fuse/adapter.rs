@@ -301,7 +301,6 @@ impl Filesystem for Adapter {
             bytes: size,
             ..Question::new(RequestKind::Read, request)
         };
-        self.answers.littles.begin(node(inode), offset);
         self.serve(
             &question,
             reply,
@@ -310,7 +309,7 @@ impl Filesystem for Adapter {
                 match result {
                     Ok(bytes) => {
                         reply_bytes(reply, &bytes);
-                        answers.littles.note(node(inode), offset, &bytes);
+                        answers.littles.note(node(inode), &bytes);
                     }
                     Err(error) => reply.error(failed(RequestKind::Read, &error)),
                 }
