@@ -15,7 +15,7 @@ use super::password::PasswordSource;
 use super::place::{StoreArguments, create_store, open_store};
 use super::progress::Progress;
 use super::remembered::Remembered;
-use crate::base::{Error, ErrorKind, Result};
+use crate::base::{Error, ErrorKind, KeyId, Result};
 use crate::format::Point;
 use crate::ops::select::{PointSpec, select};
 use crate::repo::{Catalogue, Closed, Repository};
@@ -124,16 +124,19 @@ impl Context {
     /// # Errors
     /// Those of `open_repository_asking`.
     pub fn open_repository(&self) -> Result<Arc<Repository>> {
-        self.open_repository_asking(&mut || self.password.existing(&self.output))
+        let ask = &mut || self.password.existing(&self.output);
+        self.open_repository_asking(self.password.tries(), ask)
     }
 
-    /// The repository, with the password that `ask` gives if it is encrypted.
+    /// The repository, with the password that `ask` gives if it is encrypted; it is asked up to so many times, if what it
+    /// gives does not open.
     ///
     /// # Errors
     /// Those of `open_store`, and of opening it; corrupt, if it was encrypted when it was last used here and is not any
     /// more; usage, if a password is given, it is not encrypted, and nobody has used it so here.
     pub fn open_repository_asking(
         &self,
+        tries: u32,
         ask: &mut dyn FnMut() -> Result<Password>,
     ) -> Result<Arc<Repository>> {
         let closed = Closed::read(self.open_store()?)?;
@@ -151,12 +154,32 @@ impl Context {
             ));
         }
         let likely = remembered.memory().and_then(|memory| memory.key());
-        let repository = closed.open(likely, ask)?;
+        let repository = self.opened_by_trying(&closed, likely, tries, ask)?;
         if let Some(memory) = remembered.memory() {
             repository.observed().remembers(memory.clone());
         }
         self.opened(Arc::clone(&repository), remembered);
         Ok(repository)
+    }
+
+    fn opened_by_trying(
+        &self,
+        closed: &Closed,
+        likely: Option<KeyId>,
+        tries: u32,
+        ask: &mut dyn FnMut() -> Result<Password>,
+    ) -> Result<Arc<Repository>> {
+        for _ in 1..tries {
+            let mut was_given = false;
+            let mut give = || ask().inspect(|_| was_given = true);
+            match closed.open(likely, &mut give) {
+                Err(error) if error.kind() == ErrorKind::WrongPassword && was_given => {
+                    self.output.warning(None, &format!("{error}; try again"));
+                }
+                result => return result,
+            }
+        }
+        closed.open(likely, ask)
     }
 
     /// Remembers a repository that was just made.

@@ -94,6 +94,14 @@ impl Command {
         }
     }
 
+    /// Puts what a command's own options say of all commands' where it belongs.
+    fn apply_options(&mut self, global: &mut GlobalArguments) -> Result<()> {
+        match self {
+            Self::Mount(arguments) => mount::apply_options(arguments, global),
+            _ => Ok(()),
+        }
+    }
+
     fn run(&self, context: &Context) -> Result<Outcome> {
         match self {
             Self::Init(arguments) => init::run(arguments, context),
@@ -120,7 +128,7 @@ pub fn command() -> clap::Command {
 /// Runs what the process's arguments say, and gives its exit code.
 pub fn main() -> ExitCode {
     raise_open_files();
-    let line = match CommandLine::try_parse() {
+    let mut line = match CommandLine::try_parse() {
         Ok(line) => line,
         Err(error) if error.use_stderr() && asks_for_json() => {
             return refused_as_json(&error);
@@ -129,10 +137,10 @@ pub fn main() -> ExitCode {
     };
     line.command
         .start_log(line.global.verbose, line.global.json);
+    let applied = line.command.apply_options(&mut line.global);
     let context = Context::new(&line.global);
-    let result = line
-        .command
-        .run(&context)
+    let result = applied
+        .and_then(|()| line.command.run(&context))
         .and_then(|outcome| context.output().flush().map(|()| outcome));
     context.remember();
     if let Err(error) = &result {

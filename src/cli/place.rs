@@ -97,6 +97,24 @@ pub(super) struct StoreArguments {
 }
 
 impl StoreArguments {
+    /// Sets an option of the store, `K=V`, as `--store-option` does.
+    ///
+    /// # Errors
+    /// Says what is wrong with it.
+    pub(super) fn add_option(&mut self, text: &str) -> std::result::Result<(), String> {
+        self.store_option.push(parse_store_option(text)?);
+        Ok(())
+    }
+
+    /// Sets how many bytes a second are fetched at most, as `--limit-download` does.
+    ///
+    /// # Errors
+    /// Says what was expected.
+    pub(super) fn limit_download_to(&mut self, text: &str) -> std::result::Result<(), String> {
+        self.limit_download = Some(parse_rate(text)?);
+        Ok(())
+    }
+
     /// All that the store at `location` has to know.
     ///
     /// # Errors

@@ -297,6 +297,25 @@ fn options_of_fstab_are_understood() {
 }
 
 #[test]
+fn what_fstab_says_of_the_cache_is_obeyed() {
+    let (machine, _) = with_a_point();
+    let cache = machine.path("cache");
+    let options = format!("cache_dir={},cache_size=32M", path_text(&cache));
+    let mount = machine.mount("mnt", &["-o", &options]);
+    assert!(mount.path("latest").is_dir());
+    let kept = || fs::read_dir(&cache).unwrap().count();
+    assert_eq!(kept(), 1);
+    machine.done(&["umount", path_text(&mount.place)]);
+    let over = ["mount", "-o", &options, path_text(&cache)];
+    let told = machine.refused(2, &over);
+    assert!(told.contains("cache"), "{told}");
+    fs::remove_dir_all(&cache).unwrap();
+    let none = format!("{options},cache_size=0");
+    let mount = machine.mount("mnt", &["-o", &none]);
+    assert!(mount.path("latest").is_dir() && !cache.exists());
+}
+
+#[test]
 fn a_mount_in_the_background_logs_to_the_systems_log() {
     let (machine, _) = with_a_point();
     // A /dev of this thread's namespace, in which this test listens as a log daemon does.
