@@ -62,8 +62,9 @@ Log:
 
 Sudden end:
   If the mount's process is killed, whoever uses the mount gets ENOTCONN, and bygone mount at the same place clears the
-  dead mount away. Should programs that use it hang instead, the process died in the instant in which it put a file into
-  the page cache: umount -f frees them.
+  dead mount away. A second process, mount-watch, sees to it: the kernel alone would let readers hang if the first one died
+  in the instant in which it put a file into the page cache. Should both be killed at once and readers hang, umount -f frees
+  them.
 
 JSON: once the mount answers, an object with
   mount_point  the folder

@@ -307,7 +307,6 @@ impl Filesystem for Adapter {
             ..Question::new(RequestKind::Read, request)
         };
         let patience = self.patience.clone();
-        self.answers.littles.begin(node(inode), offset);
         self.serve(
             &question,
             reply,
@@ -316,7 +315,7 @@ impl Filesystem for Adapter {
                 match result {
                     Ok(bytes) => {
                         reply_bytes(reply, &bytes);
-                        answers.littles.note(node(inode), offset, &bytes);
+                        answers.littles.note(node(inode), &bytes);
                     }
                     Err(error) => {
                         if let Some(patience) = patience {
