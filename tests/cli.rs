@@ -142,7 +142,7 @@ fn a_command_without_a_repository_says_how_to_name_one() {
     ] {
         let ran = Ran(place.bygone(command).output().unwrap());
         ran.exits(2)
-            .says("no repository is named: give -r REPO, or set BYGONE_REPO");
+            .says("no repository is named: give -r REPO, set BYGONE_REPO, or configure");
     }
 }
 
