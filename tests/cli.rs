@@ -416,7 +416,7 @@ fn an_unknown_point_is_refused_with_what_is_near() {
     place
         .run(&["check", "nothing-like-it"])
         .exits(2)
-        .says("bygone points lists them");
+        .says("`bygone points` lists them");
 }
 
 #[test]

@@ -179,16 +179,31 @@ pub fn run(arguments: &Arguments, context: &Context) -> Result<Outcome> {
         Input::Paths { paths, lists } => {
             options.set = options.set.or(lists);
             options.paths = paths;
-            backup(&repository, &options, &monitor)?
+            backup(&repository, &options, &monitor)
         }
-        Input::Stream(source) => backup_stream(&repository, &options, source.start()?, &monitor)?,
+        Input::Stream(source) => backup_stream(&repository, &options, source.start()?, &monitor),
     };
+    let report = report.map_err(|error| explained(error, &repository))?;
     monitor.finish();
     print(&report, &options, context)?;
     Ok(match report.warnings {
         0 => Outcome::Done,
         _ => Outcome::Warnings,
     })
+}
+
+/// Says what becomes of a backup for which there is no room.
+fn explained(error: Error, repository: &Repository) -> Error {
+    if error.kind() != ErrorKind::Full {
+        return error;
+    }
+    Error::new(
+        ErrorKind::Full,
+        format!(
+            "{}: {error}; nothing was committed, and when there is room, what was stored by now will be found again",
+            repository.store().location()
+        ),
+    )
 }
 
 /// The options, but for what is backed up and what is left out.
