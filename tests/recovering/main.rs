@@ -11,6 +11,7 @@ mod diff;
 mod history;
 mod install;
 mod itemized;
+mod mistakes;
 mod terminal;
 
 #[expect(dead_code, reason = "other tests use the rest of it")]
