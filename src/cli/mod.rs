@@ -14,6 +14,7 @@ mod check;
 mod context;
 mod diff;
 mod entry_fields;
+mod find;
 mod history;
 mod init;
 mod key;
@@ -80,6 +81,7 @@ enum Command {
     Points(points::Arguments),
     Show(show::Arguments),
     Ls(ls::Arguments),
+    Find(find::Arguments),
     History(history::Arguments),
     Diff(diff::Arguments),
     Check(check::Arguments),
@@ -112,6 +114,7 @@ impl Command {
             Self::Points(arguments) => points::run(arguments, context),
             Self::Show(arguments) => show::run(arguments, context),
             Self::Ls(arguments) => ls::run(arguments, context),
+            Self::Find(arguments) => find::run(arguments, context),
             Self::History(arguments) => history::run(arguments, context),
             Self::Diff(arguments) => diff::run(arguments, context),
             Self::Check(arguments) => check::run(arguments, context),

@@ -4,14 +4,13 @@
 //! the sequence's and no clock's.
 
 use std::collections::BTreeMap;
-use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
+use super::recorded::RecordedSources;
 use crate::base::{Error, ErrorKind, Key, Origin, Result};
 use crate::fetch::Fetcher;
 use crate::format::{Entry, Point};
 use crate::manifest::{Chains, Changes, Versions};
-use crate::repo::recorded_paths;
 
 /// What happened to a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +83,7 @@ fn by_set<'a>(
 ) -> Result<BTreeMap<(&'a str, &'a str), Vec<Arc<Point>>>> {
     let mut sets: BTreeMap<_, Vec<Arc<Point>>> = BTreeMap::new();
     for point in points {
-        if is_of(point, key)? {
+        if RecordedSources::of([&**point])?.can_have(key) {
             let set = sets.entry((&point.host[..], &point.set[..])).or_default();
             set.push(Arc::clone(point));
         }
@@ -93,22 +92,6 @@ fn by_set<'a>(
         points.sort_by_key(|point| (point.sequence, point.id));
     }
     Ok(sets)
-}
-
-/// Does `key` lie at, below or above what was backed up?
-fn is_of(point: &Point, key: &Key) -> Result<bool> {
-    let below_key = key.descendants_prefix();
-    for path in recorded_paths(point) {
-        let source = Key::from_path(path.as_os_str().as_bytes())?;
-        let below_source = source.descendants_prefix();
-        if source == *key
-            || key.as_bytes().starts_with(&below_source)
-            || source.as_bytes().starts_with(&below_key)
-        {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 /// What happened in one set, oldest first.
