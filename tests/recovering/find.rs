@@ -104,9 +104,7 @@ fn expected(chain: &'static Chain, points: std::ops::Range<usize>, tests: &[&str
         for path in &here {
             let spans = versions.entry(path.clone()).or_default();
             match spans.last_mut() {
-                Some((_, last, count))
-                    if *last + 1 == number && !differences.contains_key(path) =>
-                {
+                Some((_, last, count)) if *last + 1 == number && is_same(path) => {
                     *last = number;
                     *count += 1;
                 }
