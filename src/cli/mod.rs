@@ -34,6 +34,7 @@ mod points;
 mod progress;
 mod remembered;
 mod show;
+mod stats;
 mod umount;
 mod unpin;
 mod watcher;
@@ -84,6 +85,7 @@ enum Command {
     Find(find::Arguments),
     History(history::Arguments),
     Diff(diff::Arguments),
+    Stats(stats::Arguments),
     Check(check::Arguments),
     Cache(cache::Arguments),
     Pin(pin::Arguments),
@@ -117,6 +119,7 @@ impl Command {
             Self::Find(arguments) => find::run(arguments, context),
             Self::History(arguments) => history::run(arguments, context),
             Self::Diff(arguments) => diff::run(arguments, context),
+            Self::Stats(arguments) => stats::run(arguments, context),
             Self::Check(arguments) => check::run(arguments, context),
             Self::Cache(arguments) => cache::run(arguments, context),
             Self::Pin(arguments) => pin::run(arguments, context),

@@ -16,6 +16,7 @@ pub mod pin;
 mod recorded;
 pub mod select;
 mod standing;
+pub mod stats;
 
 pub use check::{CheckOptions, CheckReport, Finding, ObjectState, check};
 pub use moment::{parse_beginning, parse_moment};

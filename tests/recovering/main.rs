@@ -9,6 +9,7 @@ mod diff;
 mod find;
 mod history;
 mod itemized;
+mod stats;
 
 #[expect(dead_code, reason = "other tests use the rest of it")]
 #[path = "../support/backups.rs"]
