@@ -11,9 +11,9 @@ mod history;
 mod itemized;
 mod stats;
 
-#[expect(dead_code, reason = "other tests use the rest of it")]
 #[path = "../support/backups.rs"]
 mod backups;
+#[expect(dead_code, reason = "other tests use the rest of it")]
 #[path = "../support/encryption.rs"]
 mod encryption;
 #[expect(dead_code, reason = "other tests use the rest of it")]
