@@ -37,6 +37,7 @@ pub use excludes::Excludes;
 pub use frames::{ChunkStore, Frames};
 pub use handle::Place;
 pub use links::LinkedBefore;
+pub use observe::{Opened, open as open_seen};
 pub use pipeline::{Workshop, run};
 pub use plan::{Base, Plan, Step};
 pub use record::{OwnerNames, Recorder, Reference, Totals, interrupted};

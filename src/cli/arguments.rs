@@ -85,6 +85,35 @@ impl PointFilterArguments {
     }
 }
 
+/// Narrows over which points a command looks that has a PATH of its own.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Which points")]
+pub struct SetFilterArguments {
+    /// Only points of this host
+    #[arg(long, value_name = "HOST")]
+    pub host: Option<String>,
+
+    /// Only points of this set
+    #[arg(long, value_name = "NAME")]
+    pub set: Option<String>,
+
+    /// Only points with this label; all of them, if given several times
+    #[arg(long, value_name = "K=V", value_parser = parse_label)]
+    pub label: Vec<(String, String)>,
+}
+
+impl SetFilterArguments {
+    /// The filter that was typed.
+    pub fn to_filter(&self) -> PointFilter {
+        PointFilter {
+            host: self.host.clone(),
+            set: self.set.clone(),
+            path: None,
+            labels: self.label.clone(),
+        }
+    }
+}
+
 /// Reads a size in bytes: `128K`, `128KiB` (both 1024 bytes each), `1.5MB` (10^6), `4096`.
 ///
 /// # Errors

@@ -236,7 +236,8 @@ struct EntryObject {
     changed_while_read: bool,
 }
 
-fn type_word(file_type: FileType) -> &'static str {
+/// An entry's type as JSON shows it.
+pub(super) fn type_word(file_type: FileType) -> &'static str {
     match file_type {
         FileType::Directory => "directory",
         FileType::Regular => "file",
@@ -287,7 +288,8 @@ fn instant(time: &Timestamp) -> Option<jiff::Timestamp> {
     jiff::Timestamp::new(time.seconds, i32::try_from(time.nanoseconds).ok()?).ok()
 }
 
-fn rfc3339(time: &Timestamp) -> String {
+/// A file's time as JSON shows it.
+pub(super) fn rfc3339(time: &Timestamp) -> String {
     match instant(time) {
         Some(instant) => format!("{instant:.9}"),
         // Beyond year 9999: seconds since 1970, as date(1) takes them.
@@ -295,7 +297,8 @@ fn rfc3339(time: &Timestamp) -> String {
     }
 }
 
-fn local_minute(time: &Timestamp) -> String {
+/// A file's time as people of this machine's zone read it.
+pub(super) fn local_minute(time: &Timestamp) -> String {
     match instant(time) {
         Some(instant) => instant
             .to_zoned(TimeZone::system())

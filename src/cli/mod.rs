@@ -12,6 +12,10 @@ mod cache;
 mod cache_use;
 mod check;
 mod context;
+mod diff;
+mod entry_fields;
+mod find;
+mod history;
 mod init;
 mod key;
 mod logging;
@@ -30,6 +34,7 @@ mod points;
 mod progress;
 mod remembered;
 mod show;
+mod stats;
 mod umount;
 mod unpin;
 mod watcher;
@@ -77,6 +82,10 @@ enum Command {
     Points(points::Arguments),
     Show(show::Arguments),
     Ls(ls::Arguments),
+    Find(find::Arguments),
+    History(history::Arguments),
+    Diff(diff::Arguments),
+    Stats(stats::Arguments),
     Check(check::Arguments),
     Cache(cache::Arguments),
     Pin(pin::Arguments),
@@ -102,6 +111,11 @@ impl Command {
         }
     }
 
+    /// Does it end as diff(1) does?
+    fn compares(&self) -> bool {
+        matches!(self, Self::Diff(_))
+    }
+
     fn run(&self, context: &Context) -> Result<Outcome> {
         match self {
             Self::Init(arguments) => init::run(arguments, context),
@@ -110,6 +124,10 @@ impl Command {
             Self::Points(arguments) => points::run(arguments, context),
             Self::Show(arguments) => show::run(arguments, context),
             Self::Ls(arguments) => ls::run(arguments, context),
+            Self::Find(arguments) => find::run(arguments, context),
+            Self::History(arguments) => history::run(arguments, context),
+            Self::Diff(arguments) => diff::run(arguments, context),
+            Self::Stats(arguments) => stats::run(arguments, context),
             Self::Check(arguments) => check::run(arguments, context),
             Self::Cache(arguments) => cache::run(arguments, context),
             Self::Pin(arguments) => pin::run(arguments, context),
@@ -143,10 +161,12 @@ pub fn main() -> ExitCode {
         .and_then(|()| line.command.run(&context))
         .and_then(|outcome| context.output().flush().map(|()| outcome));
     context.remember();
+    let compares = line.command.compares();
     if let Err(error) = &result {
-        context.output().error(error);
+        let exit_code = outcome::failure_code(error, compares);
+        context.output().error(error, exit_code);
     }
-    outcome::exit_code(&result)
+    outcome::exit_code(&result, compares)
 }
 
 /// Files that may be open at once, where the system lets a process ask for more than the usual 1,024: a backup holds
@@ -184,8 +204,8 @@ fn refused_as_json(error: &clap::Error) -> ExitCode {
     let message = text.lines().next().unwrap_or_default();
     let message = message.strip_prefix("error: ").unwrap_or(message);
     let error = Error::new(ErrorKind::Usage, message);
-    Output::new(true, false, 0).error(&error);
-    outcome::exit_code(&Err(error))
+    Output::new(true, false, 0).error(&error, outcome::error_code(&error));
+    outcome::exit_code(&Err(error), false)
 }
 
 #[cfg(test)]

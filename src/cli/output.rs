@@ -92,8 +92,9 @@ impl Output {
         self.lock().flush().map_err(write_error)
     }
 
-    /// Tells of an error on standard error, unless it is that nobody reads standard output any more.
-    pub(super) fn error(&self, error: &Error) {
+    /// Tells of an error, which ends the process with `exit_code`, on standard error; unless it is that nobody reads
+    /// standard output any more.
+    pub(super) fn error(&self, error: &Error, exit_code: u8) {
         if outcome::is_reader_gone(error) {
             return;
         }
@@ -102,7 +103,7 @@ impl Output {
                 kind: "error",
                 error: outcome::kind_word(error.kind()),
                 message: error.to_string(),
-                exit_code: outcome::error_code(error),
+                exit_code,
             };
             print_error_object(&object);
         } else {

@@ -160,7 +160,7 @@ impl Chain {
     }
 
     /// All that these sections of the runs that are wanted have from `from` on, as far as it begins with `prefix`.
-    fn merge(
+    pub(super) fn merge(
         &self,
         sections: &[Section],
         from: &[u8],
@@ -183,7 +183,7 @@ impl Chain {
 }
 
 /// A record as a live entry; None for a tombstone.
-fn found(place: usize, run: RunId, record: KeyedRecord) -> Option<Found> {
+pub(super) fn found(place: usize, run: RunId, record: KeyedRecord) -> Option<Found> {
     let KeyedRecord { key, row, record } = record;
     match record {
         Record::Tombstone { .. } => None,

@@ -1,0 +1,21 @@
+//! From "it was there once" to having it back: finding, comparing and restoring on the history of a real project, each
+//! held against what other tools say of plain copies.
+//!
+//! Needs root, FUSE, curl, tar, rsync, diffutils and findutils, and the network the first time; a test that lacks one
+//! of them fails and says so.
+
+mod chain;
+mod diff;
+mod find;
+mod history;
+mod itemized;
+mod stats;
+
+#[path = "../support/backups.rs"]
+mod backups;
+#[expect(dead_code, reason = "other tests use the rest of it")]
+#[path = "../support/encryption.rs"]
+mod encryption;
+#[expect(dead_code, reason = "other tests use the rest of it")]
+#[path = "../support/machine.rs"]
+mod machine;
