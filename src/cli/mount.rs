@@ -60,6 +60,10 @@ pub struct Arguments {
     #[arg(skip)]
     pub(super) no_exec: bool,
 
+    /// Hide what is in the folder, should something be
+    #[arg(skip)]
+    pub(super) nonempty: bool,
+
     /// Look for new points so often; every 2 seconds by default, and every 60 of a distant repository
     #[arg(long, value_name = "SECONDS", value_parser = parse_refresh)]
     pub(super) refresh: Option<Duration>,
@@ -158,7 +162,7 @@ pub fn run(arguments: &Arguments, context: &Context) -> Result<Outcome> {
         protected.push(keep_off(&cache, "the disk cache", false));
     }
     // Before anything is loaded: whoever mistypes a place is told at once.
-    let place = prepare(&arguments.place, &protected)?;
+    let place = prepare(&arguments.place, &protected, arguments.nonempty)?;
     if arguments.foreground {
         return serve(arguments, context, &place, state, None);
     }

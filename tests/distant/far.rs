@@ -140,7 +140,7 @@ impl Place {
             .tempdir_in(self.folder.path())
             .unwrap()
             .keep();
-        let place = prepare(&named, &[]).unwrap();
+        let place = prepare(&named, &[], false).unwrap();
         let source = source_name(repository.id(), Some(self.point));
         let mounted = MountedTree::mount(tree, &place, &source, options).unwrap();
         Mount {
