@@ -279,7 +279,7 @@ mod tests {
                 next += 1;
                 way.take(row(next), vec![chunk(next as u32)], &mut places);
             }
-            looks.push(places.len() as u64 * u64::from(places[0].hint.frame_length) >> 18);
+            looks.push((places.len() as u64 * u64::from(places[0].hint.frame_length)) >> 18);
         }
         assert_eq!(looks[..3], [4, 5, 6]);
         assert!(
