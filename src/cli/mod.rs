@@ -19,6 +19,7 @@ mod config_file;
 mod context;
 mod diff;
 mod entry_fields;
+mod find;
 mod help;
 mod history;
 mod init;
@@ -40,6 +41,7 @@ mod points;
 mod progress;
 mod remembered;
 mod show;
+mod stats;
 mod terminal;
 mod umount;
 mod unpin;
@@ -91,8 +93,10 @@ enum Command {
     Points(points::Arguments),
     Show(show::Arguments),
     Ls(ls::Arguments),
+    Find(find::Arguments),
     History(history::Arguments),
     Diff(diff::Arguments),
+    Stats(stats::Arguments),
     Check(check::Arguments),
     Cache(cache::Arguments),
     Pin(pin::Arguments),
@@ -164,8 +168,10 @@ impl Command {
             Self::Points(arguments) => points::run(arguments, context),
             Self::Show(arguments) => show::run(arguments, context),
             Self::Ls(arguments) => ls::run(arguments, context),
+            Self::Find(arguments) => find::run(arguments, context),
             Self::History(arguments) => history::run(arguments, context),
             Self::Diff(arguments) => diff::run(arguments, context),
+            Self::Stats(arguments) => stats::run(arguments, context),
             Self::Check(arguments) => check::run(arguments, context),
             Self::Cache(arguments) => cache::run(arguments, context),
             Self::Pin(arguments) => pin::run(arguments, context),

@@ -1,32 +1,44 @@
 //! `bygone points`: lists points, newest first.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::arguments::PointFilterArguments;
+use super::arguments::SetFilterArguments;
 use super::context::Context;
+use super::entry_fields::key_of;
 use super::outcome::Outcome;
 use super::output::{local_time, size, table, text_of};
 use super::point_object::{PointObject, committed, point_fields};
 use crate::base::{ErrorKind, Result};
+use crate::fetch::Fetcher;
 use crate::format::Point;
+use crate::ops::history::points_that_differ;
 use crate::repo::{Catalogue, recorded_paths};
+
+/// Bytes of memory for pieces of runs.
+const MEMORY_BYTES: u64 = 16 << 20;
 
 /// List restore points, newest first
 ///
 /// CHAIN is the number of points that a point's chain has, itself and its base among them; NEW DATA is the content
-/// that its backup brought and the repository had not had. A point that cannot be read is told of, and the exit code
-/// is then 20.
+/// that its backup brought and the repository had not had. With --path, only the points are listed in which that path, or
+/// anything below it, differs from the point before. A point that cannot be read is told of, and the exit code is then 20.
 #[derive(Debug, clap::Args)]
 #[command(after_help = concat!("Examples:
   bygone points
   bygone points --host moon --label why=upgrade
+  bygone points --path /home/me/letter.txt
   bygone points --json | jq -r '.[0].id'
 
 JSON: an array, newest first, of objects with
 ", point_fields!()))]
 pub struct Arguments {
+    /// Only points in which this path, or what lies below it, differs from the point before
+    #[arg(long, value_name = "PATH", help_heading = "Which points")]
+    path: Option<PathBuf>,
+
     #[command(flatten)]
-    filter: PointFilterArguments,
+    filter: SetFilterArguments,
 }
 
 /// Prints the list. Points that cannot be read are told of, and the rest is listed.
@@ -36,6 +48,11 @@ pub fn run(arguments: &Arguments, context: &Context) -> Result<Outcome> {
     let filter = arguments.filter.to_filter();
     let mut points = catalogue.points();
     points.retain(|point| filter.matches(point));
+    if let Some(path) = &arguments.path {
+        let fetcher = Fetcher::new(Arc::clone(&repository), MEMORY_BYTES);
+        let differing = points_that_differ(&fetcher, &points, &key_of(path)?)?;
+        points.retain(|point| differing.contains(&point.id));
+    }
     points.reverse();
     if context.json() {
         let objects: Vec<_> = points

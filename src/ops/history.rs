@@ -1,17 +1,16 @@
-//! Every version of one path: when it appeared, changed, vanished and came back.
+//! Every version of one path: when it appeared, changed, vanished and came back; and the points in which it did.
 //!
 //! Told set by set, as another set's points say nothing of this one's; within a set in the order of its backups, which is
 //! the sequence's and no clock's.
 
-use std::collections::BTreeMap;
-use std::os::unix::ffi::OsStrExt;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use crate::base::{Error, ErrorKind, Key, Origin, Result};
+use super::recorded::RecordedSources;
+use crate::base::{Error, ErrorKind, Key, Origin, PointId, Result};
 use crate::fetch::Fetcher;
 use crate::format::{Entry, Point};
-use crate::manifest::{Chains, Changes, Versions};
-use crate::repo::recorded_paths;
+use crate::manifest::{Chain, Chains, Changes, Differences, Found, Versions};
 
 /// What happened to a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,14 +76,53 @@ pub fn history(fetcher: &Arc<Fetcher>, points: &[Arc<Point>], key: &Key) -> Resu
     Ok(events)
 }
 
+/// The points, of those given, in which `key` or anything below it differs from the set's point before: from nothing, if it
+/// is there for the first time.
+///
+/// # Errors
+/// Those of reading runs.
+pub fn points_that_differ(
+    fetcher: &Arc<Fetcher>,
+    points: &[Arc<Point>],
+    key: &Key,
+) -> Result<HashSet<PointId>> {
+    let mut chains = Chains::new(fetcher);
+    let mut versions = Versions::of(key);
+    let mut differing = HashSet::new();
+    for points in by_set(points, key)?.into_values() {
+        let mut before: Option<(Chain, Found)> = None;
+        for point in points {
+            let in_point = |error: Error| error.context(format_args!("point {}", point.id));
+            let chain = chains.open(&point).map_err(in_point)?;
+            let found = versions.in_chain(&chain).map_err(in_point)?;
+            let differs = match (&before, &found) {
+                (None, None) => false,
+                (Some((_, before)), Some(found)) if before.origin == found.origin => false,
+                (Some((before, _)), Some(_)) => {
+                    let mut differences = Differences::between(fetcher, before, &chain, key);
+                    differences.next().transpose().map_err(in_point)?.is_some()
+                }
+                _ => true,
+            };
+            if differs {
+                differing.insert(point.id);
+            }
+            before = found.map(|found| (chain, found));
+        }
+    }
+    Ok(differing)
+}
+
+type HostAndSet<'a> = (&'a str, &'a str);
+
 /// Points by host and set, each set's in the order of its backups; those that can have the path.
 fn by_set<'a>(
     points: &'a [Arc<Point>],
     key: &Key,
-) -> Result<BTreeMap<(&'a str, &'a str), Vec<Arc<Point>>>> {
+) -> Result<BTreeMap<HostAndSet<'a>, Vec<Arc<Point>>>> {
     let mut sets: BTreeMap<_, Vec<Arc<Point>>> = BTreeMap::new();
     for point in points {
-        if is_of(point, key)? {
+        if RecordedSources::of([&**point])?.can_have(key) {
             let set = sets.entry((&point.host[..], &point.set[..])).or_default();
             set.push(Arc::clone(point));
         }
@@ -93,22 +131,6 @@ fn by_set<'a>(
         points.sort_by_key(|point| (point.sequence, point.id));
     }
     Ok(sets)
-}
-
-/// Does `key` lie at, below or above what was backed up?
-fn is_of(point: &Point, key: &Key) -> Result<bool> {
-    let below_key = key.descendants_prefix();
-    for path in recorded_paths(point) {
-        let source = Key::from_path(path.as_os_str().as_bytes())?;
-        let below_source = source.descendants_prefix();
-        if source == *key
-            || key.as_bytes().starts_with(&below_source)
-            || source.as_bytes().starts_with(&below_key)
-        {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 /// What happened in one set, oldest first.

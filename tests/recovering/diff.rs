@@ -302,6 +302,7 @@ fn machine_with_tree() -> Machine {
         ("a/b/c/deep", "deep\n"),
         ("a/touched", "the same\n"),
         ("a/mode", "the same\n"),
+        ("a/same", "the same\n"),
         ("gone/file", "gone\n"),
         ("skip/file", "left out\n"),
     ] {
@@ -347,6 +348,8 @@ fn edit_tree(source: &Path) {
     fs::create_dir(at("new")).unwrap();
     fs::write(at("new/file"), "new\n").unwrap();
     fs::write(at("skip/more"), "left out too\n").unwrap();
+    // The file gets a change time and a link more, which is no difference.
+    fs::hard_link(at("a/same"), at("new/link")).unwrap();
 }
 
 #[test]
@@ -379,6 +382,33 @@ fn the_live_tree_differs_in_what_rsync_says_and_excludes_stay_out() {
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("\n-short\n+SHORT\n"), "{text}");
+}
+
+#[test]
+fn damage_is_told_and_is_no_difference() {
+    let chain = chain();
+    let machine = chain.machine();
+    let [old, new] = ["1.0.0", "1.1.0"].map(|version| &chain.of(version).id[..]);
+    let shown: Value = serde_json::from_str(&machine.done(&["show", new, "--json"])).unwrap();
+    let run = shown["runs"][0].as_str().unwrap();
+    let manifest = machine.path(format!("repository/manifests/{run}"));
+    let damaged: Vec<u8> = fs::read(&manifest)
+        .unwrap()
+        .iter()
+        .map(|byte| !byte)
+        .collect();
+    fs::set_permissions(&manifest, Permissions::from_mode(0o644)).unwrap();
+    fs::write(&manifest, damaged).unwrap();
+    for arguments in [
+        &["diff", old, new][..],
+        &["history", &chain.path("own/letter")],
+        &["find"],
+    ] {
+        let told = machine.refused(20, arguments);
+        assert!(told.contains(run), "{told}");
+    }
+    // Who does not need it does not mind.
+    machine.done(&["diff", old, old]);
 }
 
 #[test]

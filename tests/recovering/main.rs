@@ -8,15 +8,17 @@ mod chain;
 mod completions;
 mod config;
 mod diff;
+mod find;
 mod history;
 mod install;
 mod itemized;
 mod mistakes;
+mod stats;
 mod terminal;
 
-#[expect(dead_code, reason = "other tests use the rest of it")]
 #[path = "../support/backups.rs"]
 mod backups;
+#[expect(dead_code, reason = "other tests use the rest of it")]
 #[path = "../support/encryption.rs"]
 mod encryption;
 #[expect(dead_code, reason = "other tests use the rest of it")]

@@ -13,13 +13,13 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use super::{PathDifference, is_within};
+use super::super::recorded::{RecordedSources, is_within};
+use super::PathDifference;
 use crate::archive::{Excludes, Identity, Seen, Sighting, Sources, Walk, WalkOptions, open_seen};
 use crate::base::{Error, ErrorKind, Event, Key, Monitor, Result};
 use crate::fetch::Fetcher;
 use crate::format::{Content, Entry, EntryFlags, Extent, Metadata, Point, decode_extents};
 use crate::manifest::{Aspect, Chain, Changes, Found};
-use crate::repo::recorded_paths;
 
 /// What a comparison leaves out beside the point's own excludes.
 #[derive(Debug, Clone, Default)]
@@ -63,7 +63,7 @@ pub fn compare_live(
             .collect(),
     };
     let mut scopes = Vec::new();
-    for source in outermost_sources(point)? {
+    for source in RecordedSources::of([point])?.outermost() {
         if is_within(&source, below) {
             scopes.push((source.clone(), source));
         } else if is_within(below, &source) {
@@ -98,20 +98,6 @@ pub fn compare_live(
 
 fn usage(message: String) -> Error {
     Error::new(ErrorKind::Usage, message)
-}
-
-/// The recorded source paths that lie in no other.
-fn outermost_sources(point: &Point) -> Result<Vec<Key>> {
-    let paths = recorded_paths(point).map(|path| Key::from_path(path.as_os_str().as_bytes()));
-    let mut keys = paths.collect::<Result<Vec<_>>>()?;
-    keys.sort();
-    keys.dedup();
-    let all = keys.clone();
-    keys.retain(|key| {
-        !all.iter()
-            .any(|other| other != key && is_within(key, other))
-    });
-    Ok(keys)
 }
 
 fn identity(path: &Path) -> Option<Identity> {

@@ -5,14 +5,13 @@
 mod live;
 mod text;
 
-use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
+use super::recorded::RecordedSources;
 use crate::base::{Error, ErrorKind, Key, Result};
 use crate::fetch::Fetcher;
 use crate::format::{Entry, FileType, Point};
 use crate::manifest::{Aspect, Chains, Changes, Difference, Differences};
-use crate::repo::recorded_paths;
 
 pub use live::{LiveOptions, compare_live};
 pub use text::{Side, TextDifference, text_difference};
@@ -86,7 +85,7 @@ pub fn compare_points(
     emit: &mut dyn FnMut(PathDifference) -> Result<()>,
 ) -> Result<()> {
     let mut chains = Chains::new(fetcher);
-    let above = Above::sources_of([old, new])?;
+    let sources = RecordedSources::of([old, new])?;
     let (old, new) = (chains.open(old)?, chains.open(new)?);
     if !below.is_root() && old.lookup(below)?.is_none() && new.lookup(below)?.is_none() {
         return Err(Error::new(
@@ -96,37 +95,11 @@ pub fn compare_points(
     }
     for difference in Differences::between(fetcher, &old, &new, below) {
         let difference = difference?;
-        if !above.has(&difference.key) {
+        if !sources.lie_below(&difference.key) {
             emit(difference.into())?;
         }
     }
     Ok(())
-}
-
-/// The directories that lie above what was backed up, and are recorded only because it lies in them.
-struct Above {
-    sources: Vec<Key>,
-}
-
-impl Above {
-    fn sources_of<'a>(points: impl IntoIterator<Item = &'a Point>) -> Result<Self> {
-        let paths = points.into_iter().flat_map(recorded_paths);
-        let keys = paths.map(|path| Key::from_path(path.as_os_str().as_bytes()));
-        Ok(Self {
-            sources: keys.collect::<Result<_>>()?,
-        })
-    }
-
-    fn has(&self, key: &Key) -> bool {
-        let prefix = key.descendants_prefix();
-        let is_above = |source: &Key| source != key && source.as_bytes().starts_with(&prefix);
-        self.sources.iter().any(is_above) && !self.sources.iter().any(|it| is_within(key, it))
-    }
-}
-
-/// Is `key` the one of `directory`, or of something below it?
-fn is_within(key: &Key, directory: &Key) -> bool {
-    key == directory || key.as_bytes().starts_with(&directory.descendants_prefix())
 }
 
 /// Sums of what differs, for a summary.
@@ -176,36 +149,5 @@ fn file_bytes(entry: Option<&Entry>) -> u64 {
     match entry {
         Some(entry) if entry.metadata.file_type == FileType::Regular => entry.metadata.size,
         _ => 0,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_lies_above_all_sources_is_told_from_what_lies_in_one() {
-        let key = |path: &str| Key::from_path(path.as_bytes()).unwrap();
-        let above = Above {
-            sources: vec![key("home/me/work"), key("home/me"), key("etc")],
-        };
-        for path in ["", "home"] {
-            assert!(above.has(&key(path)), "{path}");
-        }
-        for path in [
-            "home/me",
-            "home/me/work",
-            "home/me/other",
-            "etc",
-            "etc/x",
-            "var",
-            "home/you",
-        ] {
-            assert!(!above.has(&key(path)), "{path}");
-        }
-        let all = Above {
-            sources: vec![Key::root(), key("etc")],
-        };
-        assert!(!all.has(&Key::root()));
     }
 }
