@@ -9,6 +9,7 @@ mod diff;
 mod find;
 mod history;
 mod itemized;
+mod restore;
 mod stats;
 
 #[path = "../support/backups.rs"]
