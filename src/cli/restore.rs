@@ -282,14 +282,23 @@ fn summary(report: &RestoreReport) -> Vec<String> {
     )];
     let thing = |count| of_two(count, "thing", "things");
     let more = [
-        (report.others, format!("{} of other types", thing(report.others))),
+        (
+            report.others,
+            format!("{} of other types", thing(report.others)),
+        ),
         (report.links, counted(report.links, "hard link")),
-        (report.unchanged, format!("{} right already", thing(report.unchanged))),
+        (
+            report.unchanged,
+            format!("{} right already", thing(report.unchanged)),
+        ),
         (
             report.metadata,
             format!("{} given other metadata only", thing(report.metadata)),
         ),
-        (report.skipped, format!("{} left as they were", thing(report.skipped))),
+        (
+            report.skipped,
+            format!("{} left as they were", thing(report.skipped)),
+        ),
         (
             report.renamed,
             format!("{} restored under another name", thing(report.renamed)),
@@ -297,7 +306,10 @@ fn summary(report: &RestoreReport) -> Vec<String> {
         (report.deleted, format!("{} deleted", thing(report.deleted))),
         (
             report.verified,
-            format!("{} read back and verified", counted(report.verified, "file")),
+            format!(
+                "{} read back and verified",
+                counted(report.verified, "file")
+            ),
         ),
         (report.errors, counted(report.errors, "error")),
     ];

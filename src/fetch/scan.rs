@@ -87,7 +87,11 @@ impl Fetcher {
             .ok_or_else(|| {
                 Error::new(
                     ErrorKind::Corrupt,
-                    format!("the frame has {} bytes, too few for chunk {}", plain.len(), place.id),
+                    format!(
+                        "the frame has {} bytes, too few for chunk {}",
+                        plain.len(),
+                        place.id
+                    ),
                 )
             })?;
         check_id(self.repository().seal(), kind, place, bytes)?;

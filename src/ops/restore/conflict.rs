@@ -17,7 +17,7 @@ pub enum OnConflict {
     Skip,
     /// Replace it if the point's was modified later.
     IfNewer,
-    /// Replace it unless it is what the point has: of the same type, size and modification time, or the same target.
+    /// Replace it unless it is what the point has.
     #[default]
     IfChanged,
     /// Leave it, and restore under another name beside it, unless it is what the point has.
@@ -29,10 +29,10 @@ pub enum OnConflict {
 pub(super) enum Verdict {
     /// Put it there.
     Write,
-    /// It has the content already: see to its metadata.
-    Same,
-    /// Leave what is there, which has the content or not.
-    Skip { is_same: bool },
+    /// It is what the point has, by all that `lstat` tells: surely so, or only if its content is, too.
+    Same { is_sure: bool },
+    /// Leave what is there.
+    Skip,
     /// Put it beside what is there.
     Rename,
 }
@@ -44,17 +44,31 @@ pub(super) fn judge(
     there: &Stat,
     (directory, name): (BorrowedFd<'_>, &[u8]),
 ) -> Verdict {
-    let is_same = || looks_same(entry, there) && has_target(entry, directory, name);
-    match rule {
-        OnConflict::Overwrite => Verdict::Write,
-        OnConflict::Skip => Verdict::Skip { is_same: false },
-        OnConflict::IfNewer if is_newer(entry, there) => Verdict::Write,
-        OnConflict::IfNewer => Verdict::Skip { is_same: false },
-        OnConflict::IfChanged if is_same() => Verdict::Same,
+    let otherwise = match rule {
+        OnConflict::Overwrite => return Verdict::Write,
+        OnConflict::Skip => return Verdict::Skip,
+        OnConflict::IfNewer if is_newer(entry, there) => return Verdict::Write,
+        OnConflict::IfNewer => return Verdict::Skip,
         OnConflict::IfChanged => Verdict::Write,
-        OnConflict::Rename if is_same() => Verdict::Skip { is_same: true },
         OnConflict::Rename => Verdict::Rename,
+    };
+    if !looks_same(entry, there) || !has_target(entry, directory, name) {
+        return otherwise;
     }
+    let is_sure = entry.metadata.file_type != FileType::Regular || is_untouched(entry, there);
+    Verdict::Same { is_sure }
+}
+
+/// Is it the very file that the entry was recorded from, and was nothing done to it since?
+fn is_untouched(entry: &Entry, there: &Stat) -> bool {
+    let (metadata, flags) = (&entry.metadata, &entry.flags);
+    let is_reliable = !flags.unsettled && !flags.changed_while_read && !flags.carried;
+    let ctime = (there.st_ctime, there.st_ctime_nsec as u64);
+    let recorded = (
+        metadata.ctime.seconds,
+        u64::from(metadata.ctime.nanoseconds),
+    );
+    is_reliable && there.st_ino == metadata.inode && ctime == recorded
 }
 
 /// Was the entry modified later than what is there?
@@ -73,7 +87,11 @@ fn looks_same(entry: &Entry, there: &Stat) -> bool {
         return false;
     }
     // A name more than the point knows of may be anybody's: what is done to this one would be done to that.
-    let links_max = if entry.group.is_some() { metadata.links } else { 1 };
+    let links_max = if entry.group.is_some() {
+        metadata.links
+    } else {
+        1
+    };
     if there.st_nlink as u64 > links_max {
         return false;
     }

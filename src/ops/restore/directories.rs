@@ -86,7 +86,7 @@ impl Directories {
         let metadata = &selected.found.entry.metadata;
         let made = match descent {
             Some(descent) => self.make_at(selected, &path, descent, making, tally),
-            None => Ok(true),
+            None => Ok(!path.is_empty()),
         };
         match made {
             Ok(true) => {

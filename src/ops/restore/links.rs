@@ -6,8 +6,8 @@ use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use super::conflict::OnConflict;
-use super::report::Count;
-use super::target::{Descent, look};
+use super::report::{Count, Tally};
+use super::target::{Descent, Target, look};
 use super::task::{beside, failure, make_anew, put};
 use super::window::Windows;
 use crate::base::{Origin, Result};
@@ -55,6 +55,21 @@ impl Links {
         }
     }
 
+    /// Counts those that are due, and forgets them: what a dry run does, where there is anything or not.
+    pub(super) fn count(&mut self, tally: &Tally<'_>, target: Option<&Target>) {
+        for (first, path) in std::mem::take(&mut self.due) {
+            let is_made = target.is_some_and(|target| is_link(target, &first, &path));
+            tally.add(
+                if is_made {
+                    Count::Unchanged
+                } else {
+                    Count::Links
+                },
+                1,
+            );
+        }
+    }
+
     /// Makes those that are due.
     ///
     /// # Errors
@@ -64,16 +79,33 @@ impl Links {
         let mut to = windows.target.descent();
         for (first, path) in std::mem::take(&mut self.due) {
             windows.tally.go_on()?;
-            match link(&mut from, &mut to, &first, &path, rule, windows.manner.delete) {
+            match link(
+                &mut from,
+                &mut to,
+                &first,
+                &path,
+                rule,
+                windows.manner.delete,
+            ) {
                 Ok(true) => windows.tally.add(Count::Links, 1),
                 Ok(false) => windows.tally.add(Count::Unchanged, 1),
-                Err(error) => windows
-                    .tally
-                    .failed(&windows.target.shown(&path), error)?,
+                Err(error) => windows.tally.failed(&windows.target.shown(&path), error)?,
             }
         }
         Ok(())
     }
+}
+
+/// Is `path` one more name of what is at `first`?
+fn is_link(target: &Target, first: &[u8], path: &[u8]) -> bool {
+    let identity = |path: &[u8]| {
+        let mut descent = target.descent();
+        let (directory, name) = descent.place(path).ok()?;
+        let there = look(directory, name).ok()??;
+        Some((there.st_dev, there.st_ino))
+    };
+    let (first, path) = (identity(first), identity(path));
+    first.is_some() && first == path
 }
 
 /// Makes `path` a link to what is at `first`. Returns false if it is one.

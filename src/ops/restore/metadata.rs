@@ -47,7 +47,8 @@ pub(super) enum Thing<'a> {
 impl Problems {
     fn note(&mut self, what: impl FnOnce() -> String, result: System<()>) {
         if let Err(error) = result {
-            self.others.push(format!("cannot {}: {}", what(), describe(error)));
+            self.others
+                .push(format!("cannot {}: {}", what(), describe(error)));
         }
     }
 }
@@ -143,7 +144,10 @@ impl Thing<'_> {
             }
         };
         let is_wanted = |name: &[u8]| metadata.xattrs.iter().any(|xattr| xattr.name == name);
-        for name in names.iter().filter(|name| !is_wanted(name) && is_ours(name)) {
+        for name in names
+            .iter()
+            .filter(|name| !is_wanted(name) && is_ours(name))
+        {
             let removed = match self.way() {
                 None => rustix::fs::fremovexattr(self.handle(), name),
                 Some(way) => rustix::fs::removexattr(way, name),
@@ -200,8 +204,8 @@ impl Thing<'_> {
     /// Has it all that `metadata` says, and its owner if `owner` says so?
     pub(super) fn has(&self, metadata: &Metadata, now: &Stat, owner: bool) -> bool {
         let is_owned = !owner || (now.st_uid, now.st_gid) == (metadata.uid, metadata.gid);
-        let has_mode = metadata.file_type == FileType::Symlink
-            || now.st_mode & 0o7777 == metadata.mode;
+        let has_mode =
+            metadata.file_type == FileType::Symlink || now.st_mode & 0o7777 == metadata.mode;
         is_owned && has_mode && has_mtime(now, metadata.mtime) && self.has_xattrs(metadata)
     }
 

@@ -202,7 +202,7 @@ struct Restorer<'a> {
     window: Window,
     directories: Directories,
     links: Links,
-    /// What has its content by all that can be told, to be read if that is to be verified.
+    /// What may have its content: it is read to know.
     likely: Vec<(Vec<u8>, Box<Entry>)>,
     /// What is not as the point has it, and is not to be: only kept where all is verified.
     passed_over: HashSet<Vec<u8>>,
@@ -282,20 +282,18 @@ impl<'a> Restorer<'a> {
                 return self.tally.failed(&shown, error);
             }
         };
-        self.note(&path, &verdict);
         match verdict {
-            Verdict::Skip { is_same: true } => self.tally.add(Count::Unchanged, 1),
-            Verdict::Skip { is_same: false } => self.pass_over(path),
-            Verdict::Same if self.options.dry_run => self.tally.add(Count::Unchanged, 1),
-            verdict if self.options.dry_run => self.count(&entry, verdict),
-            verdict => self.take(path, entry, verdict)?,
+            Verdict::Skip => self.pass_over(path),
+            Verdict::Same { is_sure: false } => self.likely.push((path, entry)),
+            Verdict::Same { is_sure: true } => self.same(path, entry),
+            Verdict::Write | Verdict::Rename => self.write(path, entry)?,
         }
         Ok(())
     }
 
     /// What to do with `entry`. Where it is renamed, `path` is the new one then.
     fn verdict(
-        &self,
+        &mut self,
         path: &mut Vec<u8>,
         entry: &Entry,
         descent: Option<&mut Descent<'_>>,
@@ -315,83 +313,88 @@ impl<'a> Restorer<'a> {
                 return Ok(Verdict::Write);
             };
             // A new name was chosen by an earlier restore of the same point, if by anyone.
-            let rule = if is_renamed { OnConflict::IfChanged } else { rule };
+            let rule = if is_renamed {
+                OnConflict::IfChanged
+            } else {
+                rule
+            };
             match judge(rule, entry, &there, (directory.as_fd(), name)) {
-                Verdict::Rename => {
-                    let (parent, name) = split(path);
-                    *path = join(parent, &[name, self.suffix.as_bytes()].concat());
-                    self.tally.add(Count::Renamed, 1);
-                }
+                Verdict::Rename => *path = self.beside(path),
                 verdict => return Ok(verdict),
             }
         }
         Ok(Verdict::Write)
     }
 
-    fn note(&self, path: &[u8], verdict: &Verdict) {
-        if !self.options.tells_each {
-            return;
+    /// The path beside `path` for what may not replace what is there.
+    fn beside(&mut self, path: &[u8]) -> Vec<u8> {
+        self.tally.add(Count::Renamed, 1);
+        if self.options.verify {
+            self.passed_over.insert(path.to_vec());
         }
-        let does = match verdict {
-            Verdict::Write | Verdict::Rename => "restore",
-            Verdict::Same => "unchanged",
-            Verdict::Skip { .. } => "skip",
-        };
-        let path = String::from_utf8_lossy(path);
-        let note = format!("{does} {path}");
-        self.tally.monitor().event(Event::Note(&note));
+        let (parent, name) = split(path);
+        join(parent, &[name, self.suffix.as_bytes()].concat())
     }
 
-    /// What a dry run would do.
-    fn count(&mut self, entry: &Entry, verdict: Verdict) {
-        debug_assert!(verdict != Verdict::Same, "it was counted");
-        if let Some(group) = entry.group
-            && self.links.is_known(group)
-        {
-            self.tally.add(Count::Links, 1);
-            return;
-        }
-        if let Some(group) = entry.group {
-            self.links.lead(group, &[], entry.metadata.links);
-        }
-        if entry.metadata.file_type == FileType::Regular {
-            self.tally.add(Count::Files, 1);
-            self.tally.add(Count::Bytes, entry.metadata.size);
-        } else {
-            self.tally.add(Count::Others, 1);
+    fn note(&self, does: &str, path: &[u8]) {
+        if self.options.tells_each {
+            let note = format!("{does} {}", String::from_utf8_lossy(path));
+            self.tally.monitor().event(Event::Note(&note));
         }
     }
 
     fn pass_over(&mut self, path: Vec<u8>) {
+        self.note("skip", &path);
         self.tally.add(Count::Skipped, 1);
         if self.options.verify {
             self.passed_over.insert(path);
         }
     }
 
-    /// Plans what is to be done at `path`.
-    fn take(&mut self, path: Vec<u8>, mut entry: Box<Entry>, verdict: Verdict) -> Result<()> {
-        let Some(windows) = self.windows else {
-            return Ok(());
-        };
-        if let Some(group) = entry.group {
-            if self.links.is_known(group) {
-                self.links.follow(group, path);
-                return Ok(());
-            }
-            self.links.lead(group, &path, entry.metadata.links);
+    /// Takes note that `path` has its content.
+    fn same(&mut self, path: Vec<u8>, entry: Box<Entry>) {
+        self.note("unchanged", &path);
+        if self.is_link(&path, &entry) {
+            return;
         }
-        let is_file = entry.metadata.file_type == FileType::Regular;
-        if verdict == Verdict::Same && is_file && self.options.verify {
-            self.likely.push((path, entry));
+        if self.options.dry_run || self.options.on_conflict == OnConflict::Rename {
+            self.tally.add(Count::Unchanged, 1);
+        } else {
+            self.window
+                .settle(Task::new(path, entry.metadata, Work::Settle));
+        }
+    }
+
+    /// Is it one more name of a file that came before? Then it becomes one.
+    fn is_link(&mut self, path: &[u8], entry: &Entry) -> bool {
+        let Some(group) = entry.group else {
+            return false;
+        };
+        let is_known = self.links.is_known(group);
+        if is_known {
+            self.links.follow(group, path.to_vec());
+        } else {
+            self.links.lead(group, path, entry.metadata.links);
+        }
+        is_known
+    }
+
+    /// Writes `entry` at `path`, or counts it in a dry run.
+    fn write(&mut self, path: Vec<u8>, mut entry: Box<Entry>) -> Result<()> {
+        self.note("restore", &path);
+        if self.is_link(&path, &entry) {
             return Ok(());
         }
         let content = std::mem::replace(&mut entry.content, Content::Nothing);
-        if verdict == Verdict::Same {
-            self.window.settle(Task::new(path, entry.metadata, Work::Settle));
-            return Ok(());
+        match self.windows.filter(|_| !self.options.dry_run) {
+            Some(windows) => return self.make(windows, path, entry.metadata, content),
+            None if entry.metadata.file_type == FileType::Regular => {
+                self.tally.add(Count::Files, 1);
+                self.tally.add(Count::Bytes, entry.metadata.size);
+            }
+            None => self.tally.add(Count::Others, 1),
         }
-        self.make(windows, path, entry.metadata, content)
+        Ok(())
     }
 
     fn make(
@@ -417,17 +420,24 @@ impl<'a> Restorer<'a> {
     /// Does what was planned.
     fn run(&mut self) -> Result<()> {
         let Some(windows) = self.windows else {
+            self.links.count(self.tally, None);
             return Ok(());
         };
         let likely = std::mem::take(&mut self.likely);
         let found = verify::compare(windows, &likely)?;
-        for ((path, mut entry), is_same) in likely.into_iter().zip(found) {
+        for ((path, entry), is_same) in likely.into_iter().zip(found) {
             if is_same {
-                self.window.settle(Task::new(path, entry.metadata, Work::Settle));
+                self.same(path, entry);
+            } else if self.options.on_conflict == OnConflict::Rename {
+                let beside = self.beside(&path);
+                self.write(beside, entry)?;
             } else {
-                let content = std::mem::replace(&mut entry.content, Content::Nothing);
-                self.make(windows, path, entry.metadata, content)?;
+                self.write(path, entry)?;
             }
+        }
+        if self.options.dry_run {
+            self.links.count(self.tally, Some(windows.target));
+            return Ok(());
         }
         self.window.run(windows)?;
         self.links.make(windows, self.options.on_conflict)

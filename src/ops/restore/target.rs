@@ -135,7 +135,8 @@ impl Descent<'_> {
 
 /// The names in a path.
 fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    path.split(|byte| *byte == b'/').filter(|name| !name.is_empty())
+    path.split(|byte| *byte == b'/')
+        .filter(|name| !name.is_empty())
 }
 
 /// A path's directory and its last name.

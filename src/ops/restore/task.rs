@@ -213,11 +213,7 @@ impl Task {
     ///
     /// # Errors
     /// It is not in place then, and nothing is left beside it.
-    pub(super) fn finish(
-        &self,
-        descent: &mut Descent<'_>,
-        manner: &Manner,
-    ) -> Result<Problems> {
+    pub(super) fn finish(&self, descent: &mut Descent<'_>, manner: &Manner) -> Result<Problems> {
         let result = self
             .complete(descent, manner)
             .map_err(|error| failure("write it", error))
@@ -294,11 +290,7 @@ impl Task {
     ///
     /// # Errors
     /// What the system says.
-    pub(super) fn settle(
-        &self,
-        descent: &mut Descent<'_>,
-        manner: &Manner,
-    ) -> System<Settled> {
+    pub(super) fn settle(&self, descent: &mut Descent<'_>, manner: &Manner) -> System<Settled> {
         let (directory, name) = descent.place(&self.path)?;
         let handle = name_handle(directory, name)?;
         let now = rustix::fs::fstat(&handle)?;
@@ -345,12 +337,7 @@ pub(super) fn make_anew<T>(
 ///
 /// # Errors
 /// It does not, or what the system says.
-pub(super) fn put(
-    directory: BorrowedFd<'_>,
-    from: &[u8],
-    to: &[u8],
-    delete: bool,
-) -> Result<()> {
+pub(super) fn put(directory: BorrowedFd<'_>, from: &[u8], to: &[u8], delete: bool) -> Result<()> {
     let rename = || rustix::fs::renameat(directory, from, directory, to);
     match rename() {
         Err(Errno::ISDIR | Errno::NOTEMPTY | Errno::EXIST) => {}

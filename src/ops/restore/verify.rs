@@ -92,7 +92,9 @@ fn verify_some(windows: &Windows<'_>, due: &mut Vec<(Vec<u8>, Box<Entry>)>) -> R
             windows.tally.add(Count::Verified, 1);
         } else {
             let problem = "what was read back is not what the point has";
-            windows.tally.complain(&windows.target.shown(&path), problem);
+            windows
+                .tally
+                .complain(&windows.target.shown(&path), problem);
         }
     }
     Ok(())

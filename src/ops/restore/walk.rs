@@ -36,9 +36,7 @@ impl Selection {
     /// # Errors
     /// Usage, if the point has no such path; and those of reading the chain.
     pub(super) fn new(chain: Chain, subtree: &Key, paths: &[Key], globs: Globs) -> Result<Self> {
-        let missing = |key: &Key| {
-            Error::new(ErrorKind::Usage, format!("the point has no {key}"))
-        };
+        let missing = |key: &Key| Error::new(ErrorKind::Usage, format!("the point has no {key}"));
         let is_directory = subtree.is_root()
             || match chain.lookup(subtree)? {
                 Some(found) => found.entry.metadata.file_type == FileType::Directory,

@@ -176,10 +176,9 @@ fn jobs(parts: &[Part]) -> Vec<&[Part]> {
         .chunk_by(|one, next| {
             let (one, next) = (&one.place.hint, &next.place.hint);
             let end = u64::from(next.frame_offset) + u64::from(next.frame_length);
-            let is_same_frame =
-                one.pack == next.pack && one.frame_offset == next.frame_offset;
-            let together = is_same_frame
-                || one.pack == next.pack && end - u64::from(start) <= JOB_BYTES;
+            let is_same_frame = one.pack == next.pack && one.frame_offset == next.frame_offset;
+            let together =
+                is_same_frame || one.pack == next.pack && end - u64::from(start) <= JOB_BYTES;
             if !together {
                 start = next.frame_offset;
             }
@@ -268,9 +267,7 @@ impl Windows<'_> {
     }
 
     fn written(&self, bytes: u64) {
-        self.tally
-            .monitor()
-            .event(Event::Done { files: 0, bytes });
+        self.tally.monitor().event(Event::Done { files: 0, bytes });
     }
 
     fn fail(&self, task: &Task, error: crate::base::Error) -> Result<()> {
