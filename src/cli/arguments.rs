@@ -11,6 +11,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use super::cache_use::CacheArguments;
 use super::password::PasswordArguments;
 use super::place::StoreArguments;
+use super::terminal::Color;
 use crate::repo::PointFilter;
 use crate::store::Location;
 
@@ -47,6 +48,21 @@ pub(super) struct GlobalArguments {
     /// Print and log more; twice for details, three times for everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
     pub verbose: u8,
+
+    /// When to show colours; auto is on a terminal, unless NO_COLOR is set
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_default_value = true,
+        help_heading = "Global options"
+    )]
+    pub color: Color,
+
+    /// Never start a pager, $BYGONE_PAGER, $PAGER or less, for what is longer than the terminal
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub no_pager: bool,
 
     #[command(flatten)]
     pub password: PasswordArguments,

@@ -83,6 +83,13 @@ pub struct Arguments {
     filter: PointFilterArguments,
 }
 
+impl Arguments {
+    /// Is there a line that shows progress meanwhile?
+    pub(super) fn shows_progress(&self) -> bool {
+        self.live
+    }
+}
+
 /// What is compared.
 enum Compared<'a> {
     Points(&'a str, &'a str),

@@ -1,7 +1,7 @@
 //! A line that is cut: whoever needs the store gets an error in time, whoever does not notices nothing, and it heals.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,8 +23,22 @@ const AT_ONCE: Duration = Duration::from_secs(2);
 /// Readers at a time: more than threads that may wait for the store.
 const READERS: usize = 100;
 
+/// One read that fails takes no longer than this part of the timeout: less than two waits one after the other, and all that
+/// a machine with other things to do may take.
+const ONE_WAIT: f64 = 1.8;
+
+/// How long one reader may be kept waiting, where that is measured.
+const MEASURED_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// So long reads of what has just failed fail at once.
+const FAILS_AT_ONCE: Duration = Duration::from_secs(1);
+
+/// What healing never takes, unless it does not happen.
+const HEALS: Duration = Duration::from_secs(60);
+
 const FOLDERS: usize = 8;
 const FILE_BYTES: usize = 200_000;
+const LARGE_BYTES: usize = 8 << 20;
 
 fn fill(source: &Path) {
     for number in 0..READERS {
@@ -91,6 +105,7 @@ fn an_uncached_read_fails_in_time_a_cached_one_succeeds_and_it_heals() {
         }
     });
     far.line.mend();
+    thread::sleep(FAILS_AT_ONCE);
     for number in 0..READERS {
         let path = far.path(&format!("{}/{number}", number % FOLDERS));
         assert!(fs::read(path).unwrap() == noise(number as u64, FILE_BYTES));
@@ -122,4 +137,87 @@ fn a_name_that_is_not_in_memory_fails_in_time_too() {
     assert!(start.elapsed() < TIMEOUT + LATE);
     far.line.mend();
     assert_eq!(names(&far.path("")).unwrap(), 4000);
+}
+
+/// Reads from the beginning of a file as `cat` does, and returns how long it took to fail.
+fn time_to_fail(path: &Path) -> Duration {
+    let mut file = fs::File::open(path).unwrap();
+    let start = Instant::now();
+    let error = file.read(&mut vec![0; 128 << 10]).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(libc::EIO), "{error}");
+    start.elapsed()
+}
+
+/// Has several read the same at once, as pages of it that were not to be had are asked for by one after the other.
+fn assert_one_wait(path: &Path, readers: usize) {
+    thread::scope(|scope| {
+        let times: Vec<_> = (0..readers)
+            .map(|_| scope.spawn(|| time_to_fail(path)))
+            .collect();
+        for time in times {
+            let took = time.join().unwrap();
+            let waits = took.as_secs_f64() / MEASURED_TIMEOUT.as_secs_f64();
+            assert!((0.9..ONE_WAIT).contains(&waits), "{waits} waits");
+        }
+    });
+}
+
+fn measured_options() -> MountOptions {
+    MountOptions {
+        timeout: MEASURED_TIMEOUT,
+        ..MountOptions::default()
+    }
+}
+
+#[test]
+fn a_reader_waits_once_though_the_kernel_asks_again_for_what_reading_ahead_did_not_bring() {
+    let place =
+        Place::new(|source| fs::write(source.join("large"), noise(1, LARGE_BYTES)).unwrap());
+    let far = place.mount_with(DELAY, CACHE_BYTES, measured_options());
+    let large = far.path("large");
+    fs::metadata(&large).unwrap();
+    far.line.cut();
+    assert_one_wait(&large, 3);
+    far.line.mend();
+    thread::sleep(FAILS_AT_ONCE);
+    assert!(fs::read(&large).unwrap() == noise(1, LARGE_BYTES));
+}
+
+#[test]
+fn a_reader_waits_once_though_all_before_came_from_the_cache() {
+    let place = Place::new(|source| {
+        fs::write(source.join("kept"), noise(1, LARGE_BYTES)).unwrap();
+        fs::write(source.join("other"), noise(2, FILE_BYTES)).unwrap();
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let kept = |far: &Far| assert!(fs::read(far.path("kept")).unwrap() == noise(1, LARGE_BYTES));
+    kept(&place.mount_cached(folder.path()));
+    let far = place.mount_cached_with(folder.path(), 1 << 20, &measured_options());
+    fs::metadata(far.path("other")).unwrap();
+    kept(&far);
+    far.traffic();
+    far.line.cut();
+    let other = far.path("other");
+    thread::scope(|scope| {
+        // Without the network's end in sight nobody would end who waits for it.
+        let (ended, end) = crossbeam_channel::bounded::<()>(0);
+        let line = &far.line;
+        scope.spawn(move || {
+            let _ended = end.recv_timeout(3 * MEASURED_TIMEOUT);
+            line.mend();
+        });
+        let ended = ended;
+        assert_one_wait(&other, 2);
+        drop(ended);
+    });
+    // A store that was gone is asked every few seconds whether it is back.
+    let start = Instant::now();
+    while fs::read(&other).is_err() {
+        assert!(
+            start.elapsed() < HEALS,
+            "it is not noticed that the store is back"
+        );
+        thread::sleep(FAILS_AT_ONCE);
+    }
+    assert!(fs::read(&other).unwrap() == noise(2, FILE_BYTES));
 }

@@ -5,11 +5,16 @@
 //! of them fails and says so.
 
 mod chain;
+mod completions;
+mod config;
 mod diff;
 mod find;
 mod history;
+mod install;
 mod itemized;
+mod mistakes;
 mod stats;
+mod terminal;
 
 #[path = "../support/backups.rs"]
 mod backups;

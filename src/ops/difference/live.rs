@@ -54,6 +54,7 @@ pub fn compare_live(
     let options = WalkOptions {
         excludes: Excludes::new(&point.excludes)?,
         exclude_caches: options.exclude_caches,
+        markers: Vec::new(),
         one_file_system: options.one_file_system,
         never: options
             .never
