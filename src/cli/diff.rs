@@ -1,5 +1,7 @@
 //! `bygone diff`: compares two points, or a point with the file system.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -7,10 +9,11 @@ use serde::Serialize;
 
 use super::arguments::PointFilterArguments;
 use super::context::Context;
-use super::entry_fields::{PathFields, append_path, key_of};
+use super::entry_fields::{PathFields, append_path, append_unified, key_of};
 use super::ls::type_word;
 use super::outcome::Outcome;
 use super::output::{counted, of_two, size};
+use super::terminal::Paint;
 use crate::base::{Error, ErrorKind, Key, Result};
 use crate::fetch::Fetcher;
 use crate::format::{Entry, FileType};
@@ -79,6 +82,15 @@ pub struct Arguments {
     #[arg(long, requires = "live", help_heading = "What to leave out")]
     exclude_caches: bool,
 
+    /// With --live, leave out what lies in directories that have an entry of this name
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires = "live",
+        help_heading = "What to leave out"
+    )]
+    exclude_if_present: Vec<OsString>,
+
     #[command(flatten)]
     filter: PointFilterArguments,
 }
@@ -89,6 +101,9 @@ impl Arguments {
         self.live
     }
 }
+
+/// Columns of the word that says how a path differs, and the space behind it.
+const WORD_COLUMNS: usize = 9;
 
 /// What is compared.
 enum Compared<'a> {
@@ -119,8 +134,10 @@ pub fn run(arguments: &Arguments, context: &Context) -> Result<Outcome> {
         }
         Compared::Live(old) => {
             let point = point(old)?;
+            let names = arguments.exclude_if_present.iter();
             let options = LiveOptions {
                 exclude_caches: arguments.exclude_caches,
+                exclude_if_present: names.map(|name| name.as_bytes().to_vec()).collect(),
                 one_file_system: arguments.one_file_system,
                 never: Vec::from_iter(context.repository_place()?.folder().map(Path::to_owned)),
             };
@@ -202,7 +219,14 @@ impl Telling<'_> {
 
     fn print_line(&self, difference: &PathDifference, text: &TextDifference) -> Result<()> {
         let output = self.context.output();
-        let mut line = format!("{:<9}", difference.kind().word()).into_bytes();
+        let (word, paint) = match difference.kind() {
+            kind @ ChangeKind::Added => (kind.word(), Paint::Good),
+            kind @ ChangeKind::Removed => (kind.word(), Paint::Bad),
+            kind => (kind.word(), Paint::Special),
+        };
+        let room = WORD_COLUMNS.saturating_sub(word.len());
+        let mut line = output.painted(paint, word).into_bytes();
+        line.resize(line.len() + room, b' ');
         append_path(output, &difference.key, &mut line);
         let newest = difference.new.as_deref().or(difference.old.as_deref());
         let is_directory =
@@ -217,7 +241,7 @@ impl Telling<'_> {
         line.push(b'\n');
         match text {
             TextDifference::None => {}
-            TextDifference::Unified(unified) => line.extend_from_slice(unified),
+            TextDifference::Unified(unified) => append_unified(output, unified, &mut line),
             TextDifference::Binary => line.extend_from_slice(b"(not text)\n"),
             TextDifference::TooLarge => line.extend_from_slice(b"(too large to show)\n"),
         }
@@ -272,8 +296,7 @@ impl Telling<'_> {
 }
 
 fn path_of(key: &Key) -> PathBuf {
-    use std::os::unix::ffi::OsStringExt;
-    PathBuf::from(std::ffi::OsString::from_vec(key.to_path()))
+    PathBuf::from(OsString::from_vec(key.to_path()))
 }
 
 /// What changed, and sizes, for people.

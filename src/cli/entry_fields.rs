@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::ls::hex_unless_utf8;
 use super::output::{Output, text_of};
+use super::terminal::Paint;
 use crate::base::{Key, Result};
 use crate::format::Entry;
 
@@ -36,6 +37,31 @@ pub(super) fn append_path(output: &Output, key: &Key, line: &mut Vec<u8>) {
         line.extend_from_slice(text_of(&path).as_bytes());
     } else {
         line.extend_from_slice(&path);
+    }
+}
+
+/// Appends a unified diff, in colours where they are wanted.
+pub(super) fn append_unified(output: &Output, unified: &[u8], lines: &mut Vec<u8>) {
+    if !output.shows_colors() {
+        lines.extend_from_slice(unified);
+        return;
+    }
+    for line in unified.split_inclusive(|byte| *byte == b'\n') {
+        let text = line.strip_suffix(b"\n").unwrap_or(line);
+        let paint = match text.first() {
+            Some(b'+') => Some(Paint::Good),
+            Some(b'-') => Some(Paint::Bad),
+            Some(b'@') => Some(Paint::Symlink),
+            _ => None,
+        };
+        // Text that is not UTF-8 is shown as it is, which colours would not do.
+        match (paint, std::str::from_utf8(text)) {
+            (Some(paint), Ok(text)) => {
+                lines.extend_from_slice(output.painted(paint, text).as_bytes());
+            }
+            _ => lines.extend_from_slice(text),
+        }
+        lines.extend_from_slice(&line[text.len()..]);
     }
 }
 

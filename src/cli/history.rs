@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::arguments::SetFilterArguments;
 use super::context::Context;
-use super::entry_fields::{hash_text, key_of};
+use super::entry_fields::{append_unified, hash_text, key_of};
 use super::outcome::Outcome;
 use super::output::{local_time, size, table, text_of};
 use super::point_object::committed;
@@ -156,7 +156,11 @@ fn print_with_text(event: &PathEvent, text: &TextDifference, context: &Context) 
     output.line(line.trim_end())?;
     match text {
         TextDifference::None => Ok(()),
-        TextDifference::Unified(unified) => output.bytes(unified),
+        TextDifference::Unified(unified) => {
+            let mut lines = Vec::new();
+            append_unified(output, unified, &mut lines);
+            output.bytes(&lines)
+        }
         TextDifference::Binary => output.line("(not text)"),
         TextDifference::TooLarge => output.line("(too large to show)"),
     }

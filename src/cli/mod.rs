@@ -147,9 +147,12 @@ impl Command {
     /// terminal for itself.
     fn may_page(&self) -> bool {
         match self {
-            Self::Points(_) | Self::Show(_) | Self::Ls(_) | Self::History(_) | Self::Help(_) => {
-                true
-            }
+            Self::Points(_)
+            | Self::Show(_)
+            | Self::Ls(_)
+            | Self::Find(_)
+            | Self::History(_)
+            | Self::Help(_) => true,
             Self::Diff(arguments) => !arguments.shows_progress(),
             _ => false,
         }
