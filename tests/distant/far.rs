@@ -98,16 +98,22 @@ impl Place {
         cache_bytes: u64,
         options: &MountOptions,
     ) -> Far {
+        let (line, cached) = self.cached(folder);
+        Far {
+            line,
+            mount: self.mount_over(Arc::new(cached), cache_bytes, options),
+        }
+    }
+
+    /// The repository's store behind a line as in the table and a cache below `folder`.
+    pub fn cached(&self, folder: &Path) -> (Arc<Distant>, CachedStore) {
         let line = Arc::new(self.line(DELAY));
         let cache = CacheOptions {
             directory: folder.to_owned(),
             bytes_max: Some(1 << 30),
         };
         let cached = CachedStore::open(Arc::clone(&line) as Arc<dyn Store>, &cache).unwrap();
-        Far {
-            line,
-            mount: self.mount_over(Arc::new(cached), cache_bytes, options),
-        }
+        (line, cached)
     }
 
     /// Mounts it where it is.

@@ -1,18 +1,19 @@
 //! A point of a million files, cold: how many requests stand between a person and one small file, six directories deep.
 
+use std::fs;
 use std::sync::Arc;
 
 use bygone::base::{ChunkId, Key, PackId, PointId};
 use bygone::fetch::Fetcher;
 use bygone::format::{ChunkPlace, Content, Extent, FileType, Hint, Record, RunReference};
 use bygone::manifest::RunWriter;
-use bygone::repo::Repository;
+use bygone::repo::{Catalogue, Repository};
 use bygone::seal::SealedKind;
 use bygone::store::Store;
 use bygone::tree::{NodeId, Numbers, Tree, TreeOptions};
 
 use crate::distant::Distant;
-use crate::far::{BYTES_PER_SECOND, CACHE_BYTES, DELAY};
+use crate::far::{BYTES_PER_SECOND, CACHE_BYTES, DELAY, Place};
 use crate::random::noise;
 use crate::written::{Written, entry};
 
@@ -175,6 +176,36 @@ fn a_small_file_six_directories_deep_among_a_million_is_at_most_six_rounds_away(
         );
         assert!(traffic.rounds <= WALKED_ROUNDS_MAX, "{traffic:?}");
     }
+}
+
+#[test]
+fn whoever_knows_nothing_has_a_small_repositorys_root_listed_after_five_rounds() {
+    let place = Place::new(|source| {
+        for number in 0..100 {
+            let folder = source.join(format!("folder {number}"));
+            fs::create_dir(&folder).unwrap();
+            fs::write(folder.join("file"), noise(number, 2000)).unwrap();
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let (line, cached) = place.cached(folder.path());
+    let repository = Repository::open(Arc::new(cached)).unwrap();
+    let catalogue = Catalogue::load_hastily(&repository).unwrap();
+    let opened = line.take();
+    println!("opened: {opened:?}");
+    // The config and whether there are roll-ups, the points, and the one's header.
+    assert!((opened.requests, opened.rounds) <= (4, 3), "{opened:?}");
+    assert_eq!(catalogue.points().len(), 1);
+    let fetcher = Fetcher::new(repository, CACHE_BYTES);
+    let options = TreeOptions {
+        point: Some(place.point),
+        ..TreeOptions::default()
+    };
+    let tree = Tree::open(fetcher, Numbers::in_memory().unwrap(), options).unwrap();
+    assert!(files_below(&tree, NodeId::ROOT) == 100);
+    let listed = line.take();
+    println!("listed: {listed:?}");
+    assert!(listed.rounds <= 2, "{listed:?}");
 }
 
 /// Runs of a long chain above its base, each with some files of all directories anew.
