@@ -188,6 +188,8 @@ fn a_reader_waits_once_though_the_kernel_asks_again_for_what_reading_ahead_did_n
 fn a_reader_waits_once_though_all_before_came_from_the_cache() {
     let place = Place::new(|source| {
         fs::write(source.join("kept"), noise(1, LARGE_BYTES)).unwrap();
+        // So far behind it in the pack that no request for what is kept brings the other one along.
+        fs::write(source.join("long"), noise(3, LARGE_BYTES)).unwrap();
         fs::write(source.join("other"), noise(2, FILE_BYTES)).unwrap();
     });
     let folder = tempfile::tempdir().unwrap();

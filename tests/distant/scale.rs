@@ -1,5 +1,6 @@
 //! A point of a million files, cold: how many requests stand between a person and one small file, six directories deep.
 
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use bygone::store::Store;
 use bygone::tree::{NodeId, Numbers, Tree, TreeOptions};
 
 use crate::distant::Distant;
-use crate::far::{BYTES_PER_SECOND, CACHE_BYTES, DELAY};
+use crate::far::{BYTES_PER_SECOND, CACHE_BYTES, DELAY, Place};
 use crate::random::noise;
 use crate::written::{Written, entry};
 
@@ -264,6 +265,36 @@ fn a_second_mount_of_ten_thousand_points_and_a_million_files_makes_few_requests_
     assert!(traffic.requests <= SECOND_MOUNT_REQUESTS_MAX, "{traffic:?}");
     assert!(traffic.rounds <= SECOND_MOUNT_ROUNDS_MAX, "{traffic:?}");
     assert_eq!(browse(&tree).requests, 0);
+}
+
+#[test]
+fn whoever_knows_nothing_has_a_small_repositorys_root_listed_after_five_rounds() {
+    let place = Place::new(|source| {
+        for number in 0..100 {
+            let folder = source.join(format!("folder {number}"));
+            fs::create_dir(&folder).unwrap();
+            fs::write(folder.join("file"), noise(number, 2000)).unwrap();
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let (line, cached) = place.cached(folder.path());
+    let repository = Repository::open(Arc::new(cached)).unwrap();
+    let catalogue = Catalogue::load_hastily(&repository).unwrap();
+    let opened = line.take();
+    println!("opened: {opened:?}");
+    // The config and whether there are roll-ups, the points, and the one's header.
+    assert!((opened.requests, opened.rounds) <= (4, 3), "{opened:?}");
+    assert_eq!(catalogue.points().len(), 1);
+    let fetcher = Fetcher::new(repository, CACHE_BYTES);
+    let options = TreeOptions {
+        point: Some(place.point),
+        ..TreeOptions::default()
+    };
+    let tree = Tree::open(fetcher, Numbers::in_memory().unwrap(), options).unwrap();
+    assert!(files_below(&tree, NodeId::ROOT) == 100);
+    let listed = line.take();
+    println!("listed: {listed:?}");
+    assert!(listed.rounds <= 2, "{listed:?}");
 }
 
 /// Runs of a long chain above its base, each with some files of all directories anew.
