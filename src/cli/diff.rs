@@ -11,6 +11,7 @@ use super::entry_fields::{PathFields, append_path, key_of};
 use super::ls::type_word;
 use super::outcome::Outcome;
 use super::output::{counted, of_two, size};
+use super::terminal::Paint;
 use crate::base::{Error, ErrorKind, Key, Result};
 use crate::fetch::Fetcher;
 use crate::format::{Entry, FileType};
@@ -202,7 +203,14 @@ impl Telling<'_> {
 
     fn print_line(&self, difference: &PathDifference, text: &TextDifference) -> Result<()> {
         let output = self.context.output();
-        let mut line = format!("{:<9}", difference.kind().word()).into_bytes();
+        let kind = difference.kind();
+        let word = format!("{:<9}", kind.word());
+        let word = match kind {
+            ChangeKind::Added => output.painted(Paint::Good, &word),
+            ChangeKind::Removed => output.painted(Paint::Bad, &word),
+            ChangeKind::Changed | ChangeKind::Type => word,
+        };
+        let mut line = word.into_bytes();
         append_path(output, &difference.key, &mut line);
         let newest = difference.new.as_deref().or(difference.old.as_deref());
         let is_directory =
@@ -217,7 +225,9 @@ impl Telling<'_> {
         line.push(b'\n');
         match text {
             TextDifference::None => {}
-            TextDifference::Unified(unified) => line.extend_from_slice(unified),
+            TextDifference::Unified(unified) => {
+                line.extend_from_slice(&output.painted_diff(unified))
+            }
             TextDifference::Binary => line.extend_from_slice(b"(not text)\n"),
             TextDifference::TooLarge => line.extend_from_slice(b"(too large to show)\n"),
         }
