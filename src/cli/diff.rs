@@ -82,7 +82,7 @@ pub struct Arguments {
     #[arg(long, requires = "live", help_heading = "What to leave out")]
     exclude_caches: bool,
 
-    /// With --live, leave out what lies in directories that have an entry of this name
+    /// With --live, leave out what lies in directories that have a file of this name; may be given several times
     #[arg(
         long,
         value_name = "NAME",
