@@ -1,5 +1,7 @@
 //! `bygone diff`: compares two points, or a point with the file system.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -80,6 +82,15 @@ pub struct Arguments {
     #[arg(long, requires = "live", help_heading = "What to leave out")]
     exclude_caches: bool,
 
+    /// With --live, leave out what lies in directories that have an entry of this name
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires = "live",
+        help_heading = "What to leave out"
+    )]
+    exclude_if_present: Vec<OsString>,
+
     #[command(flatten)]
     filter: PointFilterArguments,
 }
@@ -120,8 +131,10 @@ pub fn run(arguments: &Arguments, context: &Context) -> Result<Outcome> {
         }
         Compared::Live(old) => {
             let point = point(old)?;
+            let names = arguments.exclude_if_present.iter();
             let options = LiveOptions {
                 exclude_caches: arguments.exclude_caches,
+                exclude_if_present: names.map(|name| name.as_bytes().to_vec()).collect(),
                 one_file_system: arguments.one_file_system,
                 never: Vec::from_iter(context.repository_place()?.folder().map(Path::to_owned)),
             };
@@ -282,8 +295,7 @@ impl Telling<'_> {
 }
 
 fn path_of(key: &Key) -> PathBuf {
-    use std::os::unix::ffi::OsStringExt;
-    PathBuf::from(std::ffi::OsString::from_vec(key.to_path()))
+    PathBuf::from(OsString::from_vec(key.to_path()))
 }
 
 /// What changed, and sizes, for people.

@@ -40,6 +40,7 @@ mod point_object;
 mod points;
 mod progress;
 mod remembered;
+mod restore;
 mod show;
 mod stats;
 mod terminal;
@@ -97,6 +98,7 @@ enum Command {
     History(history::Arguments),
     Diff(diff::Arguments),
     Stats(stats::Arguments),
+    Restore(restore::Arguments),
     Check(check::Arguments),
     Cache(cache::Arguments),
     Pin(pin::Arguments),
@@ -176,6 +178,7 @@ impl Command {
             Self::History(arguments) => history::run(arguments, context),
             Self::Diff(arguments) => diff::run(arguments, context),
             Self::Stats(arguments) => stats::run(arguments, context),
+            Self::Restore(arguments) => restore::run(arguments, context),
             Self::Check(arguments) => check::run(arguments, context),
             Self::Cache(arguments) => cache::run(arguments, context),
             Self::Pin(arguments) => pin::run(arguments, context),

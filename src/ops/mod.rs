@@ -14,6 +14,7 @@ mod merging;
 mod moment;
 pub mod pin;
 mod recorded;
+pub mod restore;
 pub mod select;
 mod standing;
 pub mod stats;

@@ -98,7 +98,24 @@ impl Place {
         cache_bytes: u64,
         options: &MountOptions,
     ) -> Far {
-        let line = Arc::new(self.line(DELAY));
+        self.mount_cached_over(self.line(DELAY), folder, cache_bytes, options)
+    }
+
+    /// The same while the line is cut.
+    pub fn mount_cut_off(&self, folder: &Path, options: &MountOptions) -> Far {
+        let line = self.line(DELAY);
+        line.cut();
+        self.mount_cached_over(line, folder, CACHE_BYTES, options)
+    }
+
+    fn mount_cached_over(
+        &self,
+        line: Distant,
+        folder: &Path,
+        cache_bytes: u64,
+        options: &MountOptions,
+    ) -> Far {
+        let line = Arc::new(line);
         let cache = CacheOptions {
             directory: folder.to_owned(),
             bytes_max: Some(1 << 30),

@@ -13,14 +13,22 @@ mod history;
 mod install;
 mod itemized;
 mod mistakes;
+mod restore;
+mod restored_trees;
 mod stats;
 mod terminal;
 
 #[path = "../support/backups.rs"]
 mod backups;
+#[path = "../support/edits.rs"]
+mod edits;
 #[expect(dead_code, reason = "other tests use the rest of it")]
 #[path = "../support/encryption.rs"]
 mod encryption;
 #[expect(dead_code, reason = "other tests use the rest of it")]
 #[path = "../support/machine.rs"]
 mod machine;
+#[path = "../support/random.rs"]
+mod random;
+#[path = "../support/snapshot.rs"]
+mod snapshot;
