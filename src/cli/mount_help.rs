@@ -14,8 +14,9 @@ Password: where that of an encrypted repository comes from
 
 fstab: lines such as these, with the helper that scripts/install puts in place
   /srv/backup  /mnt/past  bygone  noauto,allow_other                                   0 0
-  home         /mnt/past  bygone  nofail,x-systemd.automount,allow_other,point=latest  0 0
-  The first word is a repository's place, or its name in /etc/bygone/config.toml; see bygone-config(5). A map of autofs:
+  bygone:home  /mnt/past  bygone  nofail,x-systemd.automount,allow_other,point=latest  0 0
+  The first word is a repository's place, or bygone: and its name in /etc/bygone/config.toml; see bygone-config(5).
+  A map of autofs:
   past  -fstype=bygone,allow_other  :/srv/backup
 
 Mount options: what may follow -o, separated by commas

@@ -1,8 +1,9 @@
 //! From "it was there once" to having it back: finding, comparing and restoring on the history of a real project, each
 //! held against what other tools say of plain copies.
 //!
-//! Needs root, FUSE, curl, tar, rsync, diffutils and findutils, and the network the first time; a test that lacks one
-//! of them fails and says so.
+//! Needs root, FUSE, curl, tar, rsync, diffutils and findutils, and the network the first time; bash, zsh, fish, less,
+//! script and systemd-analyze for how the program is met at a terminal and installed. A test that lacks one of them fails
+//! and says so.
 
 mod chain;
 mod completions;
