@@ -60,6 +60,13 @@ Log:
     fetched  requests to the repository for content and entries, and the bytes that they brought
     cache    what --cache-memory limits: bytes now, the most that they were, and the limit
 
+Extended attributes: told when asked for by name, as by getfattr -n, and not listed, so that no copy carries them
+  user.bygone.point    the id of the point that recorded this version first; of a folder, the last change below it
+  user.bygone.hash     BLAKE3 of a file's content, in hexadecimal, where it is recorded or one chunk is the file
+  user.bygone.chunks   how many chunks a file's content is in; then their ids, a line each, if they are 1000 at most
+  user.bygone.local    how many bytes of a file's content can be had without a network
+  user.bygone.btime    the birth time, in seconds and nanoseconds since 1970, where it is recorded
+
 Sudden end:
   If the mount's process is killed, whoever uses the mount gets ENOTCONN, and bygone mount at the same place clears the
   dead mount away. A second process, mount-watch, sees to it: the kernel alone would let readers hang if the first one died

@@ -15,6 +15,7 @@ mod itemized;
 mod mistakes;
 mod stats;
 mod terminal;
+mod views;
 
 #[path = "../support/backups.rs"]
 mod backups;
