@@ -13,8 +13,8 @@ Password: where that of an encrypted repository comes from
 
 fstab: what may follow -o, separated by commas
   The options above without their dashes, with = before a value: allow_other, no_permissions, foreground, point=POINT,
-  owner=UID:GID, refresh=SECONDS, timeout=TIME, cache_memory=SIZE, log_file=FILE, host=HOST, set=NAME, path=PATH,
-  label=K=V. Of those that all commands have: cache_dir=DIR, cache_size=SIZE, limit_download=SIZE, store_option=K=V
+  owner=UID:GID, refresh=SECONDS, timeout=TIME, cache_memory=SIZE, log_file=FILE, metrics_file=FILE,
+  host=HOST, set=NAME, path=PATH, label=K=V. Of those that all commands have: cache_dir=DIR, cache_size=SIZE, limit_download=SIZE, store_option=K=V
   (several times, if need be), password_file=FILE and password_command=COMMAND. And noexec. What every mount is (ro,
   nosuid, nodev), and what only readers of fstab need (noauto, user, nofail, _netdev, x-systemd.automount and its like),
   is taken too. A value cannot have a comma in it.
@@ -59,6 +59,17 @@ Log:
     frames   fetched, verified and decompressed
     fetched  requests to the repository for content and entries, and the bytes that they brought
     cache    what --cache-memory limits: bytes now, the most that they were, and the limit
+
+Metrics: what --metrics-file keeps, for the textfile collector of Prometheus' node exporter (name the file *.prom)
+  Written when the mount begins, every 15 seconds, and when it ends, each time whole and under another name first. All
+  begin with bygone_mount_ and have the labels mount_point and repository:
+    up, start_time_seconds         is it mounted, and since when
+    requests_total                 requests of the kernel, by kind
+    errors_total                   requests that failed
+    read_bytes_total               bytes of files that readers were given
+    cache_hits_total, cache_misses_total, cache_bytes          what --cache-memory gains and holds
+    store_requests_total, store_read_bytes_total               requests to the repository, and what these brought
+  bygone mounts tells the most important ones of all mounts.
 
 Extended attributes: told when asked for by name, as by getfattr -n, and not listed, so that no copy carries them
   user.bygone.point    the id of the point that recorded this version first; of a folder, the last change below it
