@@ -30,6 +30,7 @@ mod mount;
 mod mount_help;
 mod mount_log;
 mod mount_options;
+mod mounts;
 mod near;
 mod outcome;
 mod output;
@@ -104,6 +105,7 @@ enum Command {
     Pin(pin::Arguments),
     Unpin(unpin::Arguments),
     Mount(mount::Arguments),
+    Mounts(mounts::Arguments),
     Umount(umount::Arguments),
     Completions(completions::Arguments),
     Help(help::Arguments),
@@ -130,7 +132,7 @@ impl Command {
     /// a file is to keep anybody from that.
     fn configure(&mut self, global: &mut GlobalArguments) -> Result<Config> {
         let set = match self {
-            Self::Umount(_) | Self::Completions(_) | Self::Help(_) => {
+            Self::Mounts(_) | Self::Umount(_) | Self::Completions(_) | Self::Help(_) => {
                 return Ok(Config::default());
             }
             Self::Init(arguments) => {
@@ -184,6 +186,7 @@ impl Command {
             Self::Pin(arguments) => pin::run(arguments, context),
             Self::Unpin(arguments) => unpin::run(arguments, context),
             Self::Mount(arguments) => mount::run(arguments, context),
+            Self::Mounts(arguments) => mounts::run(arguments, context),
             Self::Umount(arguments) => umount::run(arguments, context),
             Self::Completions(arguments) => completions::run(arguments, context),
             Self::Help(arguments) => help::run(arguments, context),

@@ -98,6 +98,7 @@ fn apply_value(arguments: &mut Arguments, name: &str, spelled: &str, value: &str
         "password_file" => arguments.password.file = Some(PathBuf::from(value)),
         "password_command" => arguments.password.command = Some(value.to_owned()),
         "log_file" => arguments.log_file = Some(PathBuf::from(value)),
+        "metrics_file" => arguments.metrics_file = Some(PathBuf::from(value)),
         "host" => filter.host = Some(value.to_owned()),
         "set" => filter.set = Some(value.to_owned()),
         "path" => filter.path = Some(PathBuf::from(value)),

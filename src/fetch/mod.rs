@@ -181,6 +181,16 @@ impl Fetcher {
         self.chunk_of(SealedKind::Data, place)
     }
 
+    /// Can a chunk be had without a network: from memory, a disk of this machine, or its cache?
+    pub fn has_chunk_here(&self, place: &ChunkPlace) -> bool {
+        self.is_here(&Wanted::frame(SealedKind::Data, place))
+    }
+
+    /// The same of a chunk that is an extent list.
+    pub fn has_extent_list_here(&self, place: &ChunkPlace) -> bool {
+        self.is_here(&Wanted::frame(SealedKind::ExtentList, place))
+    }
+
     /// A chunk that is an extent list, verified.
     ///
     /// # Errors

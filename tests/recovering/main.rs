@@ -18,6 +18,7 @@ mod restore;
 mod restored_trees;
 mod stats;
 mod terminal;
+mod views;
 
 #[path = "../support/backups.rs"]
 mod backups;
