@@ -35,7 +35,7 @@ pub struct Arguments {
 
     /// The file or directory, from the root of the point
     #[arg(value_name = "PATH")]
-    path: OsString,
+    what: OsString,
 
     /// An archive of this form; tar by default for a directory, none for a file
     #[arg(long, value_name = "FORMAT", value_enum)]
@@ -61,7 +61,7 @@ pub fn run(arguments: &Arguments, context: &Context) -> Result<Outcome> {
     let repository = context.open_repository()?;
     let point = context.point(&repository, &arguments.point, &arguments.filter)?;
     let options = DumpOptions {
-        path: Key::from_path(arguments.path.as_bytes())?,
+        path: Key::from_path(arguments.what.as_bytes())?,
         format: arguments.format.map(|form| match form {
             Form::Tar => ArchiveFormat::Tar,
             Form::TarZstd => ArchiveFormat::TarZstd,

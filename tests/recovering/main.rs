@@ -6,6 +6,7 @@
 
 mod chain;
 mod diff;
+mod dump;
 mod find;
 mod history;
 mod itemized;
