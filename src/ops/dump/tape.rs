@@ -61,6 +61,9 @@ impl Write for Stream<'_> {
     }
 }
 
+/// A user's name and a group's, as far as they are known.
+type OwnerNames = (Option<Vec<u8>>, Option<Vec<u8>>);
+
 /// What an extended header has.
 #[derive(Default)]
 struct Extended(Vec<(String, Vec<u8>)>);
@@ -92,7 +95,7 @@ impl<'a> Tape<'a> {
     }
 
     /// The owner's names, if the run knows them that records the member.
-    fn owner_names(&mut self, member: &Member) -> Result<(Option<Vec<u8>>, Option<Vec<u8>>)> {
+    fn owner_names(&mut self, member: &Member) -> Result<OwnerNames> {
         use std::collections::hash_map::Entry;
         let run = &self.chain.runs()[member.found.run];
         let owners = match self.owners.entry(run.id()) {

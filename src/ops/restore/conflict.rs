@@ -63,7 +63,7 @@ pub(super) fn judge(
 fn is_untouched(entry: &Entry, there: &Stat) -> bool {
     let (metadata, flags) = (&entry.metadata, &entry.flags);
     let is_reliable = !flags.unsettled && !flags.changed_while_read && !flags.carried;
-    let ctime = (there.st_ctime, there.st_ctime_nsec as u64);
+    let ctime = (there.st_ctime, there.st_ctime_nsec);
     let recorded = (
         metadata.ctime.seconds,
         u64::from(metadata.ctime.nanoseconds),
@@ -75,7 +75,7 @@ fn is_untouched(entry: &Entry, there: &Stat) -> bool {
 pub(super) fn is_newer(entry: &Entry, there: &Stat) -> bool {
     let mtime = entry.metadata.mtime;
     match mtime.seconds.cmp(&there.st_mtime) {
-        Ordering::Equal => u64::from(mtime.nanoseconds) > there.st_mtime_nsec as u64,
+        Ordering::Equal => u64::from(mtime.nanoseconds) > there.st_mtime_nsec,
         order => order == Ordering::Greater,
     }
 }
@@ -92,7 +92,7 @@ fn looks_same(entry: &Entry, there: &Stat) -> bool {
     } else {
         1
     };
-    if there.st_nlink as u64 > links_max {
+    if there.st_nlink > links_max as _ {
         return false;
     }
     match metadata.file_type {

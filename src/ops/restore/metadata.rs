@@ -224,7 +224,7 @@ impl Thing<'_> {
 
 /// Was a file last changed then?
 pub(super) fn has_mtime(now: &Stat, mtime: Timestamp) -> bool {
-    now.st_mtime == mtime.seconds && now.st_mtime_nsec as u64 == u64::from(mtime.nanoseconds)
+    now.st_mtime == mtime.seconds && now.st_mtime_nsec == u64::from(mtime.nanoseconds)
 }
 
 /// A file's access time stays what it is.
