@@ -70,6 +70,28 @@ impl Place {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// Runs it at a terminal, where this is typed; what it says comes to its standard output.
+    fn at_terminal(&self, command: &str, typed: &str) -> Output {
+        let line = format!("{} {command}", env!("CARGO_BIN_EXE_bygone"));
+        let mut child = Command::new("script")
+            .args(["-qec", &line, "/dev/null"])
+            .env_remove("BYGONE_PASSWORD")
+            .env("HOME", self.folder.path())
+            .env("BYGONE_REPO", self.path("repository"))
+            .current_dir(self.folder.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("this test needs script: {error}"));
+        let mut input = child.stdin.take().unwrap();
+        input.write_all(typed.as_bytes()).unwrap();
+        // Held open: its end would be the terminal's.
+        let output = child.wait_with_output().unwrap();
+        drop(input);
+        output
+    }
+
     fn back_up(&self) -> String {
         let told = self.done(&["--json", "backup", "--set", "test", "source"]);
         let point: Value = serde_json::from_str(&told).unwrap();
@@ -219,28 +241,8 @@ fn passwords_come_from_files_commands_and_a_variable_and_never_show() {
 #[test]
 fn a_person_is_asked_at_a_terminal_and_a_new_password_has_to_be_typed_twice() {
     let place = Place::new(&[]);
-    let at_terminal = |command: &str, typed: &str| {
-        let line = format!("{} {command}", env!("CARGO_BIN_EXE_bygone"));
-        let mut script = Command::new("script");
-        script
-            .args(["-qec", &line, "/dev/null"])
-            .env_remove("BYGONE_PASSWORD")
-            .env("HOME", place.folder.path())
-            .env("BYGONE_REPO", place.path("other"))
-            .current_dir(place.folder.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = script
-            .spawn()
-            .unwrap_or_else(|error| panic!("this test needs script: {error}"));
-        let mut input = child.stdin.take().unwrap();
-        input.write_all(typed.as_bytes()).unwrap();
-        // Held open: its end would be the terminal's.
-        let output = child.wait_with_output().unwrap();
-        drop(input);
-        output
-    };
+    let at_terminal =
+        |command: &str, typed: &str| place.at_terminal(&format!("-r other {command}"), typed);
     let differing = at_terminal("init --encrypt", "one\ntwo\n");
     assert_eq!(differing.status.code(), Some(2), "{differing:?}");
     assert!(!place.path("other/config").exists());
@@ -250,7 +252,33 @@ fn a_person_is_asked_at_a_terminal_and_a_new_password_has_to_be_typed_twice() {
     assert!(listed.status.success(), "{listed:?}");
     let text = String::from_utf8_lossy(&listed.stdout);
     assert!(text.contains("Password of the repository") && text.contains("No points"));
-    assert_eq!(at_terminal("points", "Typed\n").status.code(), Some(12));
+}
+
+#[test]
+fn a_mistyped_password_may_be_typed_three_times_and_one_that_is_named_is_tried_once() {
+    let place = Place::encrypted();
+    place.back_up();
+    let asked = |output: &Output| {
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.matches("Password of the repository").count()
+    };
+    let second = place.at_terminal("points", &format!("mistyped\n{PASSWORD}\n"));
+    assert!(second.status.success(), "{second:?}");
+    assert_eq!(asked(&second), 2, "{second:?}");
+    assert!(String::from_utf8_lossy(&second.stdout).contains("try again"));
+    let third = place.at_terminal("check", &format!("mis\ntyped\n{PASSWORD}\n"));
+    assert!(third.status.success(), "{third:?}");
+    let never = place.at_terminal("points", "mis\ntyped\nthrice\n");
+    assert_eq!(never.status.code(), Some(12), "{never:?}");
+    assert_eq!(asked(&never), 3, "{never:?}");
+    for named in ["--password-command 'echo wrong'", "--password-file wrong"] {
+        fs::write(place.path("wrong"), "wrong\n").unwrap();
+        let output = place.at_terminal(&format!("points {named}"), "");
+        assert_eq!(output.status.code(), Some(12), "{output:?}");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(text.matches("does not open").count(), 1, "{text}");
+        assert!(asked(&output) == 0 && !text.contains("try again"), "{text}");
+    }
 }
 
 #[test]

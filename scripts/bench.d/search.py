@@ -31,11 +31,8 @@ def bygone(_contender, figure, path):
 
 def restic(contender, figure, path):
     if figure == "diff":
-        listed = subprocess.run([contender.binary, "snapshots", "--json"], capture_output=True, check=False,
-                                env=contender.environment())
-        if listed.returncode != 0:
-            raise Failed(f"restic lists no snapshots: {listed.stderr.decode(errors='replace').strip()}")
-        newest = sorted(json.loads(listed.stdout), key=lambda snapshot: snapshot["time"])[-2:]
+        snapshots = json.loads(listed(contender, "snapshots", "--json"))
+        newest = sorted(snapshots, key=lambda snapshot: snapshot["time"])[-2:]
         return [["diff", *(snapshot["id"] for snapshot in newest)]]
     return [["find", path.name if figure == "find a name" else path]]
 
@@ -46,11 +43,20 @@ def rustic(_contender, figure, path):
 
 
 def borg(contender, figure, path):
+    archives = listed(contender, "list", "--short").split()
     if figure == "diff":
-        return [["diff", f"::{contender.archives - 1}", str(contender.archives)]]
-    archives = [f"::{number}" for number in range(1, contender.archives + 1)]
+        older, newer = archives[-2:]
+        return [["diff", f"::{older}", newer]]
     pattern = f"sh:**/{path.name}" if figure == "find a name" else path
-    return [["list", archive, pattern] for archive in archives]
+    return [["list", f"::{archive}", pattern] for archive in archives]
+
+
+def listed(contender, *command):
+    """What a contender prints of the points that it has; not timed."""
+    done = subprocess.run([contender.binary, *command], capture_output=True, check=False, env=contender.environment())
+    if done.returncode != 0:
+        raise Failed(f"{contender.name} lists no points: {done.stderr.decode(errors='replace').strip()}")
+    return done.stdout.decode()
 
 
 def asked(contender, figure, path, limit):

@@ -77,6 +77,18 @@ impl Sources {
         })
     }
 
+    /// No place at all, but a stream that is recorded as `path`.
+    pub fn of_stream(path: &Path) -> Self {
+        Self {
+            named: vec![Named {
+                live: path.to_owned(),
+                recorded: path.to_owned(),
+            }],
+            root: Arc::default(),
+            elsewhere: false,
+        }
+    }
+
     /// The sources, without repetitions.
     pub fn named(&self) -> &[Named] {
         &self.named

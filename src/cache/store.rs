@@ -324,12 +324,10 @@ impl Store for CachedStore {
     }
 
     fn get_range(&self, name: &str, range: Range<u64>) -> Result<Vec<u8>> {
-        if !kind_of(name).is_lasting() || range.is_empty() {
-            return self.ask(|store| store.get_range(name, range));
-        }
-        match self.cache.read(name, &Ask::Range(range.clone())) {
-            Some((bytes, _)) => Ok(bytes),
-            None => self.complete(name, &range),
+        match self.get_range_nearby(name, range.clone()) {
+            Some(bytes) => Ok(bytes),
+            None if is_range_kept(name, &range) => self.complete(name, &range),
+            None => self.ask(|store| store.get_range(name, range)),
         }
     }
 
@@ -376,6 +374,14 @@ impl Store for CachedStore {
         self.inner.is_distant()
     }
 
+    fn get_range_nearby(&self, name: &str, range: Range<u64>) -> Option<Vec<u8>> {
+        if !is_range_kept(name, &range) {
+            return None;
+        }
+        let (bytes, _) = self.cache.read(name, &Ask::Range(range))?;
+        Some(bytes)
+    }
+
     fn disbelieve(&self, name: &str) -> bool {
         let inner = self.inner.disbelieve(name);
         let had = self.cache.forget(name);
@@ -384,6 +390,11 @@ impl Store for CachedStore {
         }
         had || inner
     }
+}
+
+/// Can a range of an object be kept?
+fn is_range_kept(name: &str, range: &Range<u64>) -> bool {
+    kind_of(name).is_lasting() && !range.is_empty()
 }
 
 /// Does it lie in a folder whose listing is kept?

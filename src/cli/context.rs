@@ -9,13 +9,14 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::arguments::{GlobalArguments, PointFilterArguments};
 use super::cache_use::CacheUse;
+use super::config::Config;
 use super::outcome;
 use super::output::Output;
 use super::password::PasswordSource;
 use super::place::{StoreArguments, create_store, open_store};
 use super::progress::Progress;
 use super::remembered::Remembered;
-use crate::base::{Error, ErrorKind, Result};
+use crate::base::{Error, ErrorKind, KeyId, Result};
 use crate::format::Point;
 use crate::ops::select::{PointSpec, select};
 use crate::repo::{Catalogue, Closed, Repository};
@@ -24,6 +25,7 @@ use crate::store::{Location, Store};
 
 /// The surroundings of one run of a command.
 pub struct Context {
+    config: Config,
     place: Option<Location>,
     store: StoreArguments,
     cache: CacheUse,
@@ -34,16 +36,24 @@ pub struct Context {
 }
 
 impl Context {
-    /// What the global options say.
-    pub(super) fn new(global: &GlobalArguments) -> Self {
+    /// What the global options say, and the configuration beside them. `may_page`: output is read in a pager, where a person
+    /// sits at a terminal.
+    pub(super) fn new(global: &GlobalArguments, config: Config, may_page: bool) -> Self {
         Self {
+            config,
             place: global.repo.clone(),
             store: global.store.clone(),
             cache: CacheUse::new(&global.cache),
-            output: Output::new(global.json, global.quiet, global.verbose),
+            output: Output::new(global.json, global.quiet, global.verbose)
+                .on_terminal(global.color, may_page && !global.no_pager),
             password: PasswordSource::from(&global.password),
             opened: Mutex::new(None),
         }
+    }
+
+    /// What the configuration says of sets and of backups; of the repository, the options have it.
+    pub(super) fn config(&self) -> &Config {
+        &self.config
     }
 
     /// Where results, warnings and errors go.
@@ -74,7 +84,7 @@ impl Context {
         self.place.as_ref().ok_or_else(|| {
             Error::new(
                 ErrorKind::Usage,
-                "no repository is named: give -r REPO, or set BYGONE_REPO",
+                "no repository is named: give -r REPO, set BYGONE_REPO, or configure default_repository; see bygone-config(5)",
             )
         })
     }
@@ -124,16 +134,19 @@ impl Context {
     /// # Errors
     /// Those of `open_repository_asking`.
     pub fn open_repository(&self) -> Result<Arc<Repository>> {
-        self.open_repository_asking(&mut || self.password.existing(&self.output))
+        let ask = &mut || self.password.existing(&self.output);
+        self.open_repository_asking(self.password.tries(), ask)
     }
 
-    /// The repository, with the password that `ask` gives if it is encrypted.
+    /// The repository, with the password that `ask` gives if it is encrypted; it is asked up to so many times, if what it
+    /// gives does not open.
     ///
     /// # Errors
     /// Those of `open_store`, and of opening it; corrupt, if it was encrypted when it was last used here and is not any
     /// more; usage, if a password is given, it is not encrypted, and nobody has used it so here.
     pub fn open_repository_asking(
         &self,
+        tries: u32,
         ask: &mut dyn FnMut() -> Result<Password>,
     ) -> Result<Arc<Repository>> {
         let closed = Closed::read(self.open_store()?)?;
@@ -151,12 +164,32 @@ impl Context {
             ));
         }
         let likely = remembered.memory().and_then(|memory| memory.key());
-        let repository = closed.open(likely, ask)?;
+        let repository = self.opened_by_trying(&closed, likely, tries, ask)?;
         if let Some(memory) = remembered.memory() {
             repository.observed().remembers(memory.clone());
         }
         self.opened(Arc::clone(&repository), remembered);
         Ok(repository)
+    }
+
+    fn opened_by_trying(
+        &self,
+        closed: &Closed,
+        likely: Option<KeyId>,
+        tries: u32,
+        ask: &mut dyn FnMut() -> Result<Password>,
+    ) -> Result<Arc<Repository>> {
+        for _ in 1..tries {
+            let mut was_given = false;
+            let mut give = || ask().inspect(|_| was_given = true);
+            match closed.open(likely, &mut give) {
+                Err(error) if error.kind() == ErrorKind::WrongPassword && was_given => {
+                    self.output.warning(None, &format!("{error}; try again"));
+                }
+                result => return result,
+            }
+        }
+        closed.open(likely, ask)
     }
 
     /// Remembers a repository that was just made.
@@ -192,6 +225,20 @@ impl Context {
         let catalogue = Catalogue::load(repository)?;
         let spec = PointSpec::parse(text, &|| self.now());
         select(&spec, &catalogue, &filter.to_filter())
+    }
+
+    /// Warns if TZ names a zone that this machine does not know: times would be shown, and read, in UTC.
+    pub(super) fn warn_of_zone(&self) {
+        let Some(zone) = std::env::var_os("TZ").filter(|zone| !zone.is_empty()) else {
+            return;
+        };
+        if jiff::tz::TimeZone::try_system().is_err() {
+            let zone = zone.to_string_lossy();
+            self.output.warning(
+                None,
+                &format!("TZ names a time zone that is not known here, {zone}: times are in UTC"),
+            );
+        }
     }
 
     /// Now, in the zone of this machine.

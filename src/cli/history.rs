@@ -140,7 +140,7 @@ fn print_table(events: &[PathEvent], context: &Context) -> Result<()> {
         row.extend(has_sets.then(|| set_text(event)));
         table.add_row(row);
     }
-    context.output().line(table.trim_fmt())
+    context.output().table(table, &["SET", "WHAT", "TIME"])
 }
 
 fn print_with_text(event: &PathEvent, text: &TextDifference, context: &Context) -> Result<()> {
@@ -156,7 +156,7 @@ fn print_with_text(event: &PathEvent, text: &TextDifference, context: &Context) 
     output.line(line.trim_end())?;
     match text {
         TextDifference::None => Ok(()),
-        TextDifference::Unified(unified) => output.bytes(unified),
+        TextDifference::Unified(unified) => output.bytes(&output.painted_diff(unified)),
         TextDifference::Binary => output.line("(not text)"),
         TextDifference::TooLarge => output.line("(too large to show)"),
     }

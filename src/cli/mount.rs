@@ -10,7 +10,7 @@ use serde::Serialize;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
-use super::arguments::{PointFilterArguments, parse_size, parse_timeout};
+use super::arguments::{GlobalArguments, PointFilterArguments, parse_size, parse_timeout};
 use super::background::{Beginning, Side, Working, fork};
 use super::context::Context;
 use super::mount_help::AFTER_OPTIONS;
@@ -60,6 +60,10 @@ pub struct Arguments {
     #[arg(skip)]
     pub(super) no_exec: bool,
 
+    /// Hide what is in the folder, should something be
+    #[arg(skip)]
+    pub(super) nonempty: bool,
+
     /// Look for new points so often; every 2 seconds by default, and every 60 of a distant repository
     #[arg(long, value_name = "SECONDS", value_parser = parse_refresh)]
     pub(super) refresh: Option<Duration>,
@@ -80,7 +84,8 @@ pub struct Arguments {
     #[arg(skip)]
     pub(super) password: PasswordSource,
 
-    /// Options as in fstab: noexec, and those above without their dashes, such as allow_other and point=POINT
+    /// Options as in fstab: noexec, those above without their dashes, such as point=POINT, and some that all commands
+    /// have; see fstab
     #[arg(short = 'o', value_name = "OPT", value_delimiter = ',')]
     pub(super) options: Vec<String>,
 
@@ -128,12 +133,18 @@ pub(super) fn parse_refresh(text: &str) -> std::result::Result<Duration, String>
         .ok_or_else(|| "expected a number of seconds, at least 1".to_owned())
 }
 
+/// Puts what follows `-o` where it belongs: to the mount's own arguments and to those of all commands.
+///
+/// # Errors
+/// Usage, if an option makes no sense.
+pub(super) fn apply_options(arguments: &mut Arguments, global: &mut GlobalArguments) -> Result<()> {
+    std::mem::take(&mut arguments.options)
+        .iter()
+        .try_for_each(|option| mount_options::apply(arguments, global, option))
+}
+
 /// Mounts, and serves the mount until it is taken away.
 pub fn run(arguments: &Arguments, context: &Context) -> Result<Outcome> {
-    let mut arguments = arguments.clone();
-    for option in std::mem::take(&mut arguments.options) {
-        mount_options::apply(&mut arguments, &option)?;
-    }
     // A rescue system may have no place for state, and that is when a mount is needed most.
     let state = context.state_directory();
     let mut protected = Vec::new();
@@ -151,13 +162,13 @@ pub fn run(arguments: &Arguments, context: &Context) -> Result<Outcome> {
         protected.push(keep_off(&cache, "the disk cache", false));
     }
     // Before anything is loaded: whoever mistypes a place is told at once.
-    let place = prepare(&arguments.place, &protected)?;
+    let place = prepare(&arguments.place, &protected, arguments.nonempty)?;
     if arguments.foreground {
-        return serve(&arguments, context, &place, state, None);
+        return serve(arguments, context, &place, state, None);
     }
     match fork()? {
-        Side::Working(working) => serve(&arguments, context, &place, state, Some(working)),
-        Side::Waiting(waiting) => match waiting.wait(&mut || password(&arguments, context))? {
+        Side::Working(working) => serve(arguments, context, &place, state, Some(working)),
+        Side::Waiting(waiting) => match waiting.wait(&mut || password(arguments, context))? {
             Beginning::Ready => Ok(Outcome::Done),
             // It said what went wrong, on the same terminal; its exit code is this command's.
             Beginning::Ended(code) => std::process::exit(code),
@@ -185,7 +196,8 @@ fn serve(
     let watcher = Watcher::start();
     // Before anything that takes long, so that no signal ends the process with a mount behind it that nobody serves.
     let orders = orders_by_signal()?;
-    let repository = context.open_repository_asking(&mut || match &working {
+    let tries = context.password().or(&arguments.password).tries();
+    let repository = context.open_repository_asking(tries, &mut || match &working {
         Some(working) => password_from(working),
         None => password(arguments, context),
     })?;

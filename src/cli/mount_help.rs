@@ -6,10 +6,25 @@ pub(super) const AFTER_OPTIONS: &str = "Examples:
   bygone mount --point yesterday /mnt/past      one of them
   bygone mount --allow-other --host moon /mnt/past
   bygone umount /mnt/past                       umount(8) does it too
+  mount -t bygone /srv/backup /mnt/past -o point=latest,allow_other
 
 Password: where that of an encrypted repository comes from
   --password-file, --password-command or BYGONE_PASSWORD; else it is asked for at the terminal, before the mount goes
   into the background. In fstab: the option password_file=FILE or password_command=COMMAND.
+
+fstab: lines such as these, with the helper that scripts/install puts in place
+  /srv/backup  /mnt/past  bygone  noauto,allow_other                                   0 0
+  home         /mnt/past  bygone  nofail,x-systemd.automount,allow_other,point=latest  0 0
+  The first word is a repository's place, or its name in /etc/bygone/config.toml; see bygone-config(5). A map of autofs:
+  past  -fstype=bygone,allow_other  :/srv/backup
+
+Mount options: what may follow -o, separated by commas
+  The options above without their dashes, with = before a value: allow_other, no_permissions, foreground, point=POINT,
+  owner=UID:GID, refresh=SECONDS, timeout=TIME, cache_memory=SIZE, log_file=FILE, host=HOST, set=NAME, path=PATH,
+  label=K=V. Of those that all commands have: cache_dir=DIR, cache_size=SIZE, limit_download=SIZE, store_option=K=V
+  (several times, if need be), password_file=FILE and password_command=COMMAND. And noexec; and nonempty, to hide what is
+  in the folder. What every mount is (ro, nosuid, nodev), and what only readers of fstab need (noauto, user, nofail,
+  _netdev, x-systemd.automount and its like), is taken too. A value cannot have a comma in it.
 
 Tuning: what each option costs and gains
   --cache-memory SIZE  How much of what was fetched is kept, decompressed: 64M unless told otherwise, and never more.
@@ -20,7 +35,7 @@ Tuning: what each option costs and gains
                        some 50 MiB that every mount may take, and 75 MiB with a million files.
   --timeout TIME       How long a repository over a network may keep a reader waiting: 30s unless told otherwise. Then the
                        reader gets EIO, the mount lives on, and what is in memory is served; once the repository
-                       answers again, so does the mount.
+                       answers again, so does the mount. For a second, what has just failed is not waited for again.
   --refresh SECONDS    How often to look for new points. A distant repository is asked each time, by one request, which the
                        store may charge for. All points are listed every 60th time, so that forgotten ones go.
   --point POINT        Gains: new points are not looked for every 2 seconds, and names need not be asked for again.
@@ -54,8 +69,9 @@ Log:
 
 Sudden end:
   If the mount's process is killed, whoever uses the mount gets ENOTCONN, and bygone mount at the same place clears the
-  dead mount away. Should programs that use it hang instead, the process died in the instant in which it put a file into
-  the page cache: umount -f frees them.
+  dead mount away. A second process, mount-watch, sees to it: the kernel alone would let readers hang if the first one died
+  in the instant in which it put a file into the page cache. Should both be killed at once and readers hang, umount -f frees
+  them.
 
 JSON: once the mount answers, an object with
   mount_point  the folder

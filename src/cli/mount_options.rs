@@ -6,17 +6,16 @@
 
 use std::path::PathBuf;
 
-use super::arguments::{parse_label, parse_size, parse_timeout};
+use super::arguments::{GlobalArguments, parse_label, parse_size, parse_timeout};
 use super::mount::{Arguments, parse_owner, parse_refresh};
 use crate::base::{Error, ErrorKind, Result};
 
 /// What every mount is, what changes nothing about one that is read-only, and what is for readers of fstab.
-const WITHOUT_EFFECT: [&str; 27] = [
+const WITHOUT_EFFECT: [&str; 26] = [
     "ro",
     "nosuid",
     "nodev",
     "default_permissions",
-    "nonempty",
     "exec",
     "async",
     "sync",
@@ -41,11 +40,15 @@ const WITHOUT_EFFECT: [&str; 27] = [
     "owner",
 ];
 
-/// Applies one option, `name` or `name=value`, to what the arguments say.
+/// Applies one option, `name` or `name=value`, to what the arguments say, those of the mount or those of all commands.
 ///
 /// # Errors
 /// Usage, with the option and what is wrong with it.
-pub(super) fn apply(arguments: &mut Arguments, option: &str) -> Result<()> {
+pub(super) fn apply(
+    arguments: &mut Arguments,
+    global: &mut GlobalArguments,
+    option: &str,
+) -> Result<()> {
     let (name, value) = match option.split_once('=') {
         Some((name, value)) => (name, Some(value)),
         None => (option, None),
@@ -54,7 +57,12 @@ pub(super) fn apply(arguments: &mut Arguments, option: &str) -> Result<()> {
     let spelled = name.replace('-', "_");
     match value {
         None => apply_word(arguments, name, &spelled),
-        Some(value) => apply_value(arguments, name, &spelled, value),
+        Some(value) => match spelled.as_str() {
+            "cache_dir" | "cache_size" | "store_option" | "limit_download" => {
+                apply_global(global, name, &spelled, value)
+            }
+            _ => apply_value(arguments, name, &spelled, value),
+        },
     }
 }
 
@@ -64,6 +72,7 @@ fn apply_word(arguments: &mut Arguments, name: &str, spelled: &str) -> Result<()
         "no_permissions" => arguments.no_permissions = true,
         "foreground" => arguments.foreground = true,
         "noexec" => arguments.no_exec = true,
+        "nonempty" => arguments.nonempty = true,
         "rw" => return Err(refused(name, "a restore point is never written to")),
         "suid" | "dev" => {
             return Err(refused(
@@ -100,6 +109,24 @@ fn apply_value(arguments: &mut Arguments, name: &str, spelled: &str, value: &str
     Ok(())
 }
 
+/// Where what is read is kept, and how the store is spoken to.
+fn apply_global(
+    global: &mut GlobalArguments,
+    name: &str,
+    spelled: &str,
+    value: &str,
+) -> Result<()> {
+    match spelled {
+        "cache_dir" if value.is_empty() => return Err(refused(name, "name a folder")),
+        "cache_dir" => global.cache.cache_dir = Some(PathBuf::from(value)),
+        "cache_size" => global.cache.cache_size = Some(checked(name, parse_size(value))?),
+        "store_option" => checked(name, global.store.add_option(value))?,
+        "limit_download" => checked(name, global.store.limit_download_to(value))?,
+        _ => return Err(refused(name, "no such option")),
+    }
+    Ok(())
+}
+
 /// Is it one of the options that systemd and others keep for themselves?
 fn is_for_fstab(name: &str) -> bool {
     name.starts_with("x-") || name.starts_with("X-")
@@ -116,20 +143,27 @@ fn refused(name: &str, reason: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Location;
     use clap::Parser;
 
     #[derive(Parser)]
     struct Line {
         #[command(flatten)]
+        global: GlobalArguments,
+        #[command(flatten)]
         arguments: Arguments,
     }
 
-    fn applied(options: &str) -> Result<Arguments> {
-        let mut arguments = Line::parse_from(["mount", "/mnt"]).arguments;
+    fn applied_to_line(options: &str) -> Result<Line> {
+        let mut line = Line::parse_from(["mount", "/mnt"]);
         options
             .split(',')
-            .try_for_each(|option| apply(&mut arguments, option))?;
-        Ok(arguments)
+            .try_for_each(|option| apply(&mut line.arguments, &mut line.global, option))?;
+        Ok(line)
+    }
+
+    fn applied(options: &str) -> Result<Arguments> {
+        applied_to_line(options).map(|line| line.arguments)
     }
 
     #[test]
@@ -149,6 +183,23 @@ mod tests {
         let filter = arguments.filter;
         assert_eq!(filter.host.as_deref(), Some("moon"));
         assert_eq!(filter.label.len(), 2);
+    }
+
+    #[test]
+    fn options_stand_for_those_of_all_commands_that_a_mount_needs() {
+        let line = applied_to_line(
+            "cache_dir=/var/cache/b,cache-size=5G,limit_download=2M,store_option=region=moon,\
+             store-option=endpoint=http://localhost:1",
+        )
+        .unwrap();
+        let cache = line.global.cache;
+        assert_eq!(cache.cache_dir, Some("/var/cache/b".into()));
+        assert_eq!(cache.cache_size, Some(5 << 30));
+        let place = Location::parse("s3://bucket/prefix".as_ref()).unwrap();
+        let settings = line.global.store.settings(&place).unwrap();
+        assert_eq!(settings.get("region"), Some("moon"));
+        assert_eq!(settings.get("endpoint"), Some("http://localhost:1"));
+        assert!(settings.rates.download.is_some() && settings.rates.upload.is_none());
     }
 
     #[test]
@@ -173,6 +224,12 @@ mod tests {
             "owner=me",
             "cache_memory=lots",
             "label=x",
+            "cache_dir=",
+            "cache_dir",
+            "cache_size=lots",
+            "limit_download=0",
+            "store_option=region",
+            "store_option=secret_access_key=x",
             "",
         ] {
             let error = applied(option).err().unwrap();

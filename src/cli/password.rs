@@ -21,6 +21,9 @@ const VARIABLE: &str = "BYGONE_PASSWORD";
 /// A longer password is a file that was not meant.
 const PASSWORD_BYTES_MAX: u64 = 64 << 10;
 
+/// How often a person may type the password of a repository.
+const TYPED_MAX: u32 = 3;
+
 /// Permissions of a file that others than its owner have.
 const OTHERS_MODE: u32 = 0o077;
 
@@ -44,6 +47,17 @@ pub(super) struct PasswordArguments {
         help_heading = "Global options"
     )]
     password_command: Option<String>,
+}
+
+impl PasswordArguments {
+    /// Fills in what the configuration says of the repository, where neither an argument nor the variable gives a
+    /// password.
+    pub(super) fn fill_in(&mut self, file: Option<&Path>, command: Option<&str>) {
+        if !PasswordSource::from(&*self).is_given() {
+            self.password_file = file.map(Path::to_owned);
+            self.password_command = command.map(ToOwned::to_owned);
+        }
+    }
 }
 
 /// Says where a new password is.
@@ -105,6 +119,14 @@ impl PasswordSource {
         self.file.is_some()
             || self.command.is_some()
             || (self.variable && std::env::var_os(VARIABLE).is_some())
+    }
+
+    /// How often it may be asked for, if it does not open: what is not typed is the same each time.
+    pub fn tries(&self) -> u32 {
+        match self.is_given() {
+            true => 1,
+            false => TYPED_MAX,
+        }
     }
 
     /// The password that opens a repository.

@@ -95,7 +95,12 @@ fn print_table(points: &[Arc<Point>], context: &Context) -> Result<()> {
             size(point.figures.newly_uploaded_bytes),
         ]);
     }
-    output.line(table.trim_fmt())
+    output.table(
+        table,
+        &[
+            "CHAIN", "FILES", "TIME", "HOST", "KIND", "NEW DATA", "LABELS",
+        ],
+    )
 }
 
 /// The paths in a point, for people.

@@ -18,12 +18,21 @@ use super::batch::{Bounds, Wanted, group};
 use super::memory::Claim;
 
 /// Requests that share what one reader has ahead: while one brings bytes, the others wait out their delays.
-const REQUESTS_AHEAD: u64 = 4;
+const REQUESTS_AHEAD: u64 = 8;
 
 /// Bytes of one request, for what is ahead: little enough that its first frame is soon there, enough that a request's own
 /// cost is small.
 const REQUEST_BYTES_MIN: u64 = 256 << 10;
-const REQUEST_BYTES_MAX: u64 = 4 << 20;
+const REQUEST_BYTES_MAX: u64 = 1 << 20;
+
+/// What a reader in order should have ahead of it, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AheadBytes {
+    /// As they come over the line: what keeps it busy.
+    pub sealed: u64,
+    /// As they lie in memory: more would push out what is ahead before it is read.
+    pub plain: u64,
+}
 
 /// Somebody's interest in what is fetched ahead for them. Dropped, it ends, and so does all that was not begun yet.
 #[derive(Debug, Default)]
@@ -54,11 +63,14 @@ impl Interested {
 }
 
 impl Fetcher {
-    /// How many bytes a reader in order should have ahead of it. None where reading ahead does not pay: the store is not
-    /// distant, or all that was read of late came from nearby.
-    pub fn ahead_bytes(&self) -> Option<u64> {
-        let distant = self.distant.as_ref()?;
-        distant.line.is_asked().then(|| distant.line.ahead_bytes())
+    /// What a reader in order should have ahead of it. None where reading ahead does not pay: the store is not distant, or
+    /// all that was read of late came from nearby.
+    pub fn ahead_bytes(&self) -> Option<AheadBytes> {
+        let line = &self.distant.as_ref()?.line;
+        line.is_asked().then(|| AheadBytes {
+            sealed: line.ahead_bytes(),
+            plain: line.ahead_plain_bytes_max(),
+        })
     }
 
     /// What `ask` gets of the repository. Where that is distant, it is waited for no longer than this thread may wait.

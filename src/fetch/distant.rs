@@ -2,7 +2,8 @@
 //!
 //! A request is made by a thread of a crew, and whoever needs it waits for the answer until its deadline. So a mount lives
 //! while the store is silent: each question fails in time, and the crew's threads come back when the store does. Where
-//! everything of late came from nearby (a cache), the store is asked directly, since a hand-over costs more than that.
+//! everything of late came from nearby (a cache), that is asked first, on the thread itself: a hand-over costs more. So it is
+//! where there is no time for the store.
 
 use std::cell::Cell;
 use std::ops::Range;
@@ -68,8 +69,13 @@ impl Distant {
     /// # Errors
     /// Unreachable, if it did not come in time; else those of the store.
     pub(super) fn get_range(self: &Arc<Self>, name: &str, range: Range<u64>) -> Result<Vec<u8>> {
-        if IS_AHEAD.get() || !self.line.is_asked() {
+        if IS_AHEAD.get() {
             return self.measured(name, range);
+        }
+        if (!self.line.is_asked() || self.deadline() <= Instant::now())
+            && let Some(bytes) = self.nearby(name, &range)
+        {
+            return Ok(bytes);
         }
         let (distant, named) = (Arc::downgrade(self), name.to_owned());
         self.ask(name, move || match distant.upgrade() {
@@ -102,6 +108,15 @@ impl Distant {
             Err(RecvTimeoutError::Timeout) => Err(too_late(what)),
             Err(RecvTimeoutError::Disconnected) => Err(ended(what)),
         }
+    }
+
+    /// A range that is to be had without the network: here, since a hand-over costs more than that.
+    fn nearby(&self, name: &str, range: &Range<u64>) -> Option<Vec<u8>> {
+        let begun = self.line.begin(Instant::now());
+        let store = self.repository.store();
+        let bytes = store.get_range_nearby(name, range.clone())?;
+        self.line.end(begun, Instant::now(), bytes.len() as u64);
+        Some(bytes)
     }
 
     fn measured(&self, name: &str, range: Range<u64>) -> Result<Vec<u8>> {

@@ -22,8 +22,8 @@ const BELIEVED_FOR: Duration = Duration::from_secs(10);
 /// larger pieces than the line brings.
 const AHEAD_PRODUCTS: f64 = 4.0;
 
-/// Bytes ahead at least: two of the largest frames, or nothing would be ahead of who reads the first.
-const AHEAD_BYTES_MIN: u64 = 1 << 20;
+/// Bytes ahead at least, as long as little is known of the line: twice what one of 20 MB/s brings in a delay of 40 ms.
+const AHEAD_BYTES_MIN: u64 = 2 << 20;
 
 /// Bytes ahead at most, whatever the line can do: what a seek throws away.
 const AHEAD_BYTES_MAX: u64 = 16 << 20;
@@ -36,6 +36,7 @@ const MEMORY_PARTS: u64 = 4;
 pub(super) struct Line {
     state: Mutex<State>,
     ahead_bytes_max: u64,
+    ahead_plain_bytes_max: u64,
 }
 
 #[derive(Debug)]
@@ -75,6 +76,7 @@ impl Line {
                 nearby_left: NEARBY_COUNT,
             }),
             ahead_bytes_max: (memory_bytes / MEMORY_PARTS).min(AHEAD_BYTES_MAX),
+            ahead_plain_bytes_max: memory_bytes / MEMORY_PARTS,
         }
     }
 
@@ -122,6 +124,11 @@ impl Line {
     /// How many bytes all readers together may have under way ahead.
     pub(super) fn ahead_bytes_max(&self) -> u64 {
         self.ahead_bytes_max
+    }
+
+    /// How many plain bytes one reader may have ahead.
+    pub(super) fn ahead_plain_bytes_max(&self) -> u64 {
+        self.ahead_plain_bytes_max
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -41,7 +41,7 @@ use frame::Frame;
 use memory::{Memory, Weigh};
 use recover::Locations;
 
-pub use ahead::{Interest, Interested};
+pub use ahead::{AheadBytes, Interest, Interested};
 pub use frame::ChunkBytes;
 pub use gathered::Gathered;
 pub use parts::ChunkPart;

@@ -13,7 +13,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use fuser::{
     AccessFlags, Errno, FileHandle, Filesystem, Generation, INodeNo, InitFlags, KernelConfig,
@@ -28,6 +28,7 @@ use super::counts::{Counts, RequestKind};
 use super::errno::errno;
 use super::near::{Asked, Near};
 use super::options::MountOptions;
+use super::patience::Patience;
 use super::pool::Pool;
 use super::refusals::refusals;
 use crate::base::{Error, ErrorKind, NAME_BYTES_MAX, Result};
@@ -57,7 +58,7 @@ pub(super) struct Adapter {
     waiting: Arc<WaitLimit>,
     pool: Pool,
     /// How long a distant store may keep a request waiting.
-    timeout: Option<Duration>,
+    patience: Option<Arc<Patience>>,
 }
 
 /// One request: its kind, who asks, and how many bytes are read.
@@ -65,6 +66,8 @@ struct Question<'a> {
     kind: RequestKind,
     request: &'a Request,
     bytes: u32,
+    /// The file and the place in it that is read.
+    reads: Option<(NodeId, u64)>,
 }
 
 impl Adapter {
@@ -77,9 +80,8 @@ impl Adapter {
         options: &MountOptions,
     ) -> Self {
         let is_distant = answers.tree.is_distant();
-        let timeout = is_distant.then_some(options.timeout);
         Self {
-            timeout,
+            patience: is_distant.then(|| Arc::new(Patience::new(options.timeout))),
             answers: Arc::new(answers),
             obeys_acls: options.obeys_acls(),
             near,
@@ -103,7 +105,8 @@ impl Adapter {
         // First, so that whoever has an answer finds it counted.
         self.counts.served(kind);
         let answers = &self.answers;
-        let deadline = self.timeout.map(|timeout| Instant::now() + timeout);
+        let patience = self.patience.as_ref();
+        let deadline = patience.map(|patience| patience.deadline(question.reads));
         let asking = || {
             in_time(deadline, || {
                 self.waiting.within(|| ask(answers, &mut reply))
@@ -136,6 +139,7 @@ impl<'a> Question<'a> {
             kind,
             request,
             bytes: 0,
+            reads: None,
         }
     }
 
@@ -299,9 +303,10 @@ impl Filesystem for Adapter {
     ) {
         let question = Question {
             bytes: size,
+            reads: Some((node(inode), offset)),
             ..Question::new(RequestKind::Read, request)
         };
-        self.answers.littles.begin(node(inode), offset);
+        let patience = self.patience.clone();
         self.serve(
             &question,
             reply,
@@ -310,9 +315,14 @@ impl Filesystem for Adapter {
                 match result {
                     Ok(bytes) => {
                         reply_bytes(reply, &bytes);
-                        answers.littles.note(node(inode), offset, &bytes);
+                        answers.littles.note(node(inode), &bytes);
                     }
-                    Err(error) => reply.error(failed(RequestKind::Read, &error)),
+                    Err(error) => {
+                        if let Some(patience) = patience {
+                            patience.failed(node(inode), offset, size, &error);
+                        }
+                        reply.error(failed(RequestKind::Read, &error));
+                    }
                 }
                 if offset == 0 {
                     answers.note_beginning(node(inode));

@@ -17,6 +17,7 @@ mod errno;
 mod mounts;
 mod near;
 mod options;
+mod patience;
 mod place;
 mod pool;
 mod read_ahead;

@@ -2,7 +2,8 @@
 //! of those that follow are fetched, as many as the line to the store can bring while they are waited for.
 //!
 //! Directories do not matter: the files of the next one follow in the same run, and in the same packs. It begins with
-//! little, and doubles with every frame that the reader comes to. Files that can be had whole are also put into the page
+//! little, and doubles. It is not topped up with every file, or there would be a request for each frame: more is looked for
+//! once a quarter of what was ahead has been read, for as much again, so that requests are long. Files that can be had whole are also put into the page
 //! cache (see `ahead`); what is done here is only that they are in memory by then.
 
 use std::collections::{HashMap, VecDeque};
@@ -11,7 +12,8 @@ use std::sync::{Arc, Mutex};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::ahead::{Streams, lock};
-use crate::fetch::Interest;
+use crate::base::PackId;
+use crate::fetch::{AheadBytes, Interest};
 use crate::format::ChunkPlace;
 use crate::tree::{NodeId, Tree};
 
@@ -22,7 +24,10 @@ const ROWS_WITHOUT_MAX: u64 = 512;
 const DUE_MAX: usize = 16;
 
 /// Sealed bytes that are fetched ahead at first.
-const FIRST_BYTES: u64 = 512 << 10;
+const FIRST_BYTES: u64 = 1 << 20;
+
+/// More is looked for once this part of what was ahead has been read: the rest keeps the line busy meanwhile.
+const RENEWED_PARTS: u64 = 4;
 
 /// Of a longer file only so many bytes: whoever reads it in order is followed by that.
 const FILE_BYTES_MAX: u64 = 2 << 20;
@@ -45,12 +50,23 @@ pub(super) struct Walker {
 /// What is ahead of one reader.
 #[derive(Default)]
 struct Way {
-    /// Files ahead, each with the sealed bytes of the frames that begin with it.
-    files: VecDeque<(NodeId, u64)>,
+    files: VecDeque<FileAhead>,
     /// The frame that was fetched last, by where its pack has it.
     last: Option<ChunkPlace>,
-    bytes_max: u64,
+    /// Where what is fetched of the last pack ends in it.
+    end: Option<(PackId, u64)>,
+    /// Sealed bytes to have ahead, of what the line is worth.
+    sealed_max: u64,
     interest: Interest,
+}
+
+/// A file ahead of a reader.
+struct FileAhead {
+    node: NodeId,
+    /// Of the frames that begin with it.
+    sealed_bytes: u64,
+    /// Of its own chunks.
+    plain_bytes: u64,
 }
 
 /// The two ends of it. The walker ends when the notes are dropped.
@@ -101,19 +117,24 @@ impl Walker {
         self.ways.retain(|number, _| streams.is_followed(*number));
         let place = streams.place(number);
         drop(streams);
-        let (Some((read, looked)), Some(ahead_bytes)) = (place, self.tree.ahead_bytes()) else {
+        let (Some((read, looked)), Some(ahead)) = (place, self.tree.ahead_bytes()) else {
             return;
         };
         let way = self.ways.entry(number).or_default();
-        way.come_to(read, ahead_bytes);
+        if !way.is_due(read, ahead) {
+            return;
+        }
         let mut places = Vec::new();
         let (mut rows, mut rows_without) = (0, 0);
-        while way.bytes() < way.bytes_max && rows_without < ROWS_WITHOUT_MAX {
-            rows += 1;
-            let Some(node) = looked.rows_later(rows) else {
+        while rows_without < ROWS_WITHOUT_MAX {
+            let Some(node) = looked.rows_later(rows + 1) else {
                 break;
             };
             let found = self.tree.places(node, FILE_BYTES_MAX);
+            if !way.has_room(ahead) && !way.lie_before_its_end(&found) {
+                break;
+            }
+            rows += 1;
             let before = places.len();
             way.take(node, found, &mut places);
             rows_without = match places.len() > before {
@@ -129,43 +150,82 @@ impl Walker {
 }
 
 impl Way {
-    /// The reader has come to `read`, and should have so many bytes ahead in the end.
-    fn come_to(&mut self, read: NodeId, ahead_bytes: u64) {
-        while let Some((node, _)) = self.files.front()
-            && node.rows_after(read).is_none_or(|rows| rows == 0)
+    /// The reader has come to `read`, and should have so much ahead in the end. Is it time to look for more?
+    fn is_due(&mut self, read: NodeId, ahead: AheadBytes) -> bool {
+        while let Some(file) = self.files.front()
+            && file.node.rows_after(read).is_none_or(|rows| rows == 0)
         {
             self.files.pop_front();
         }
-        self.bytes_max = (self.bytes_max * 2).max(FIRST_BYTES).min(ahead_bytes);
+        let (sealed, plain) = self.bytes();
+        let sealed_max = self.sealed_max.min(ahead.sealed);
+        let is_due = sealed <= sealed_max - sealed_max / RENEWED_PARTS
+            && plain <= ahead.plain - ahead.plain / RENEWED_PARTS;
+        if is_due {
+            self.sealed_max = (self.sealed_max * 2).max(FIRST_BYTES).min(ahead.sealed);
+        }
+        is_due
     }
 
-    /// Sealed bytes ahead.
-    fn bytes(&self) -> u64 {
-        self.files.iter().map(|(_, bytes)| bytes).sum()
+    fn has_room(&self, ahead: AheadBytes) -> bool {
+        let (sealed, plain) = self.bytes();
+        sealed < self.sealed_max && plain < ahead.plain
+    }
+
+    /// Do these lie in a pack before the end of what is fetched of it anyway? Frames are written by several threads, so that
+    /// a few change places: one that is left out would be a request of its own.
+    fn lie_before_its_end(&self, chunks: &[ChunkPlace]) -> bool {
+        chunks.iter().all(|chunk| {
+            self.end.is_some_and(|(pack, end)| {
+                pack == chunk.hint.pack && u64::from(chunk.hint.frame_offset) < end
+            })
+        })
+    }
+
+    /// Sealed and plain bytes ahead.
+    fn bytes(&self) -> (u64, u64) {
+        self.files.iter().fold((0, 0), |(sealed, plain), file| {
+            (sealed + file.sealed_bytes, plain + file.plain_bytes)
+        })
     }
 
     /// The chunks of `node` lie ahead: those of frames that are new go to `places`.
     fn take(&mut self, node: NodeId, chunks: Vec<ChunkPlace>, places: &mut Vec<ChunkPlace>) {
-        let mut bytes = 0;
+        let (mut sealed_bytes, mut plain_bytes) = (0, 0);
         for chunk in chunks {
+            plain_bytes += u64::from(chunk.length);
             let frame = |place: &ChunkPlace| (place.hint.pack, place.hint.frame_offset);
             if self.last.as_ref().map(frame) == Some(frame(&chunk)) {
                 continue;
             }
-            bytes += u64::from(chunk.hint.frame_length);
+            sealed_bytes += u64::from(chunk.hint.frame_length);
             self.last = Some(chunk);
+            let end = frame_end(&chunk);
+            self.end = match self.end {
+                Some((pack, before)) if pack == chunk.hint.pack => Some((pack, before.max(end))),
+                _ => Some((chunk.hint.pack, end)),
+            };
             places.push(chunk);
         }
-        if bytes > 0 {
-            self.files.push_back((node, bytes));
+        if plain_bytes > 0 {
+            self.files.push_back(FileAhead {
+                node,
+                sealed_bytes,
+                plain_bytes,
+            });
         }
     }
+}
+
+/// Where a chunk's frame ends in its pack.
+fn frame_end(chunk: &ChunkPlace) -> u64 {
+    u64::from(chunk.hint.frame_offset) + u64::from(chunk.hint.frame_length)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::{ChunkId, PackId};
+    use crate::base::ChunkId;
     use crate::format::Hint;
 
     fn row(row: u64) -> NodeId {
@@ -185,6 +245,11 @@ mod tests {
         }
     }
 
+    const AHEAD: AheadBytes = AheadBytes {
+        sealed: 3 << 20,
+        plain: 16 << 20,
+    };
+
     #[test]
     fn frames_count_once_and_until_the_reader_has_come_to_their_file() {
         let mut way = Way::default();
@@ -193,21 +258,62 @@ mod tests {
             way.take(row(number), vec![chunk(number as u32 / 5)], &mut places);
         }
         way.take(row(10), vec![chunk(2), chunk(3)], &mut places);
-        assert_eq!((places.len(), way.bytes()), (4, 4000));
-        way.come_to(row(4), 1 << 30);
-        assert_eq!(way.bytes(), 3000);
-        way.come_to(row(5), 1 << 30);
-        assert_eq!(way.bytes(), 2000);
+        assert_eq!((places.len(), way.bytes()), (4, (4000, 12)));
+        way.is_due(row(4), AHEAD);
+        assert_eq!(way.bytes(), (3000, 7));
+        way.is_due(row(5), AHEAD);
+        assert_eq!(way.bytes(), (2000, 6));
     }
 
     #[test]
-    fn what_is_ahead_doubles_up_to_what_the_line_is_worth() {
+    fn what_is_ahead_doubles_up_to_what_the_line_is_worth_and_is_renewed_by_halves() {
         let mut way = Way::default();
-        let mut most = Vec::new();
-        for number in 0..4 {
-            way.come_to(row(number), 3 << 20);
-            most.push(way.bytes_max >> 19);
+        let (mut looks, mut next) = (Vec::new(), 0);
+        for read in 0..20_000 {
+            if !way.is_due(row(read), AHEAD) {
+                continue;
+            }
+            let mut places = Vec::new();
+            next = next.max(read);
+            while way.has_room(AHEAD) {
+                next += 1;
+                way.take(row(next), vec![chunk(next as u32)], &mut places);
+            }
+            looks.push((places.len() as u64 * u64::from(places[0].hint.frame_length)) >> 18);
         }
-        assert_eq!(most, [1, 2, 4, 6]);
+        assert_eq!(looks[..3], [4, 5, 6]);
+        assert!(
+            looks[3..].iter().all(|quarters| *quarters >= 3),
+            "{looks:?}"
+        );
+    }
+
+    #[test]
+    fn frames_that_changed_places_come_with_those_around_them() {
+        let mut way = Way::default();
+        assert!(!way.lie_before_its_end(&[chunk(1)]));
+        way.take(row(1), vec![chunk(3000)], &mut Vec::new());
+        assert!(way.lie_before_its_end(&[chunk(2000)]));
+        assert!(way.lie_before_its_end(&[chunk(3000)]));
+        assert!(!way.lie_before_its_end(&[chunk(2000), chunk(4000)]));
+    }
+
+    #[test]
+    fn what_is_ahead_is_no_more_than_memory_has_room_for() {
+        let mut way = Way::default();
+        let ahead = AheadBytes {
+            sealed: 3 << 20,
+            plain: 5,
+        };
+        assert!(way.is_due(row(0), ahead));
+        let mut places = Vec::new();
+        let mut next = 0;
+        while way.has_room(ahead) {
+            next += 1;
+            way.take(row(next), vec![chunk(0)], &mut places);
+        }
+        assert_eq!((next, places.len()), (5, 1));
+        assert!(!way.is_due(row(0), ahead));
+        assert!(way.is_due(row(1), ahead));
     }
 }

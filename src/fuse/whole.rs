@@ -7,14 +7,10 @@
 //! no processor to spare. Those who read in order, or small files, ask for more at a time.
 //!
 //! What is given was verified like any answer. Giving is done by a thread that serves no requests, since the kernel may
-//! hold a page that one of them waits for. Where others read in the same neighbourhood nothing is given at all: their
-//! pages are on their way, and a process that is killed while the kernel holds its push up for one of them ends only
-//! once the mount is aborted. What fails here costs time only.
+//! hold a page that one of them waits for. What fails here costs time only.
 
-use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::os::fd::OwnedFd;
-use std::sync::{Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -30,23 +26,12 @@ const CHUNK_BYTES_MAX: usize = 1 << 20;
 /// Chunks that may wait to be given.
 const DUE_MAX: usize = 2;
 
-/// Reads that are remembered, to know who else is about.
-const RECENT_MAX: usize = 8;
-
-/// What is no further away is in the neighbourhood, in bytes.
-const NEAR_BYTES: u64 = 1 << 20;
-
-/// So many of the last reads in one neighbourhood are no chance.
-const CROWD: usize = 5;
-
 /// The kernel takes whole pages only.
 const PAGE_BYTES: u64 = 4 << 10;
 
 /// Notes of what a little was read, on the threads that serve.
 pub(super) struct Littles {
     due: Sender<(NodeId, WholeChunk)>,
-    /// Where was read last, the latest at the end.
-    recent: Mutex<VecDeque<(NodeId, u64)>>,
 }
 
 /// Gives chunks, on a thread of its own, through a descriptor of the mount's device.
@@ -64,34 +49,13 @@ pub(super) fn whole(device: OwnedFd, gate: Gate) -> (Littles, Giver) {
         due: receiver,
         gate,
     };
-    let littles = Littles {
-        due: sender,
-        recent: Mutex::default(),
-    };
-    (littles, giver)
+    (Littles { due: sender }, giver)
 }
 
 impl Littles {
-    /// `node` is about to be read at `offset`.
-    pub(super) fn begin(&self, node: NodeId, offset: u64) {
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        if recent.len() == RECENT_MAX {
-            recent.pop_front();
-        }
-        recent.push_back((node, offset));
-    }
-
-    /// Do several read in the neighbourhood, or one in order?
-    fn is_crowded(&self, node: NodeId, offset: u64) -> bool {
-        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        let near =
-            |(other, at): &&(NodeId, u64)| *other == node && at.abs_diff(offset) < NEAR_BYTES;
-        recent.iter().filter(near).count() >= CROWD
-    }
-
-    /// These bytes of `node` at `offset` were read, and the answer was sent.
-    pub(super) fn note(&self, node: NodeId, offset: u64, read: &ReadBytes) {
-        if read.len() > LITTLE_BYTES_MAX || self.is_crowded(node, offset) {
+    /// These bytes of `node` were read, and the answer was sent.
+    pub(super) fn note(&self, node: NodeId, read: &ReadBytes) {
+        if read.len() > LITTLE_BYTES_MAX {
             return;
         }
         let Some(whole) = read.just_opened() else {
@@ -137,26 +101,6 @@ fn whole_pages(offset: u64, bytes: &[u8]) -> Option<(u64, &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_neighbourhood_is_crowded_while_most_of_the_last_reads_were_there() {
-        let (due, _kept) = bounded(1);
-        let littles = Littles {
-            due,
-            recent: Mutex::default(),
-        };
-        let (node, other) = (NodeId(1), NodeId(2));
-        for number in 0..RECENT_MAX as u64 {
-            littles.begin(other, number);
-            littles.begin(node, number * NEAR_BYTES);
-        }
-        assert!(!littles.is_crowded(node, 0) && !littles.is_crowded(other, 0));
-        for number in 0..CROWD as u64 {
-            littles.begin(other, number);
-        }
-        assert!(littles.is_crowded(other, 0) && !littles.is_crowded(node, 0));
-        assert!(!littles.is_crowded(other, 2 * NEAR_BYTES));
-    }
 
     #[test]
     fn only_whole_pages_are_given() {

@@ -96,18 +96,20 @@ impl Closed {
     }
 
     /// Opens it, with the password that `ask` gives if it is encrypted. `likely` is the key that the password opened
-    /// before: with it, opening takes one request rather than two and one for each key.
+    /// before: with it, opening takes one request rather than two and one for each key. It may be tried again, with
+    /// another password.
     ///
     /// # Errors
     /// WrongPassword, if no key opens by the password; corrupt, if the config or a key was changed; those of `ask` and
     /// of the store.
     pub fn open(
-        self,
+        &self,
         likely: Option<KeyId>,
         ask: &mut dyn FnMut() -> Result<Password>,
     ) -> Result<Arc<Repository>> {
         if !self.config.seal.is_encrypted() {
-            return Ok(Repository::unencrypted(self.store, self.config));
+            let store = Arc::clone(&self.store);
+            return Ok(Repository::unencrypted(store, self.config.clone()));
         }
         let located = |error: Error| error.context(self.store.location());
         let password = ask()?;
@@ -116,7 +118,8 @@ impl Closed {
         self.config
             .check_authentic(&self.config_bytes, &unlocked.master)
             .map_err(located)?;
-        Ok(Repository::encrypted(self.store, self.config, unlocked))
+        let store = Arc::clone(&self.store);
+        Ok(Repository::encrypted(store, self.config.clone(), unlocked))
     }
 }
 

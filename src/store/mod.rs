@@ -103,6 +103,11 @@ pub trait Store: Send + Sync {
         false
     }
 
+    /// What `get_range` gives, if no place over a network has to be asked for it: for whoever must not wait so long.
+    fn get_range_nearby(&self, _name: &str, _range: Range<u64>) -> Option<Vec<u8>> {
+        None
+    }
+
     /// Hears that what it gave of an object was not what the object must be. Returns whether asking again may give
     /// other bytes: a cache has dropped its copy.
     fn disbelieve(&self, _name: &str) -> bool {

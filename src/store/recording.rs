@@ -110,6 +110,10 @@ impl Store for Recording {
         self.inner.is_distant()
     }
 
+    fn get_range_nearby(&self, name: &str, range: Range<u64>) -> Option<Vec<u8>> {
+        self.inner.get_range_nearby(name, range)
+    }
+
     fn disbelieve(&self, name: &str) -> bool {
         self.inner.disbelieve(name)
     }

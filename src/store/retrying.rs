@@ -182,6 +182,10 @@ impl Store for Retrying {
         self.inner.is_distant()
     }
 
+    fn get_range_nearby(&self, name: &str, range: Range<u64>) -> Option<Vec<u8>> {
+        self.inner.get_range_nearby(name, range)
+    }
+
     fn disbelieve(&self, name: &str) -> bool {
         self.inner.disbelieve(name)
     }

@@ -189,7 +189,10 @@ impl File {
     }
 
     /// The parts that make up `range`, in order; none of bytes that are inline.
-    fn parts(
+    ///
+    /// # Errors
+    /// Those of fetching an extent list; corrupt, if the content is.
+    pub(super) fn parts(
         &self,
         fetcher: &Fetcher,
         lists: &ExtentLists,

@@ -86,7 +86,7 @@ pub struct Tree {
     files: Remembered<NodeId, File>,
     listings: Remembered<(NodeId, u64), Listing>,
     extent_lists: Arc<ExtentLists>,
-    readings: Readings,
+    readings: Arc<Readings>,
 }
 
 impl Tree {
@@ -105,7 +105,7 @@ impl Tree {
             files: Remembered::new(FILES_BYTES_MAX),
             listings: Remembered::new(LISTINGS_BYTES_MAX),
             extent_lists: Arc::new(Remembered::new(EXTENT_LISTS_BYTES_MAX)),
-            readings: Readings::default(),
+            readings: Arc::default(),
         })
     }
 
@@ -243,8 +243,8 @@ impl Tree {
         let file = self.file(node)?;
         let fetcher = self.points.fetcher();
         // First, so that it is on its way while this waits for what was asked for.
-        if let Some(ahead_bytes) = fetcher.ahead_bytes() {
-            self.read_ahead(node, &file, offset, size, ahead_bytes);
+        if let Some(ahead) = fetcher.ahead_bytes() {
+            self.read_ahead(node, &file, offset, size, ahead);
         }
         file.read(fetcher, &self.extent_lists, offset, size)
     }

@@ -86,9 +86,36 @@ impl Place {
         }
     }
 
-    /// The same with what was read kept on disk, below `folder`.
+    /// Mounts it as in the table, with what was read kept on disk, below `folder`.
     pub fn mount_cached(&self, folder: &Path) -> Far {
-        let line = Arc::new(self.line(DELAY));
+        self.mount_cached_with(folder, CACHE_BYTES, &MountOptions::default())
+    }
+
+    /// The same with so much kept in memory.
+    pub fn mount_cached_with(
+        &self,
+        folder: &Path,
+        cache_bytes: u64,
+        options: &MountOptions,
+    ) -> Far {
+        self.mount_cached_over(self.line(DELAY), folder, cache_bytes, options)
+    }
+
+    /// The same while the line is cut.
+    pub fn mount_cut_off(&self, folder: &Path, options: &MountOptions) -> Far {
+        let line = self.line(DELAY);
+        line.cut();
+        self.mount_cached_over(line, folder, CACHE_BYTES, options)
+    }
+
+    fn mount_cached_over(
+        &self,
+        line: Distant,
+        folder: &Path,
+        cache_bytes: u64,
+        options: &MountOptions,
+    ) -> Far {
+        let line = Arc::new(line);
         let cache = CacheOptions {
             directory: folder.to_owned(),
             bytes_max: Some(1 << 30),
@@ -96,7 +123,7 @@ impl Place {
         let cached = CachedStore::open(Arc::clone(&line) as Arc<dyn Store>, &cache).unwrap();
         Far {
             line,
-            mount: self.mount_over(Arc::new(cached), CACHE_BYTES, &MountOptions::default()),
+            mount: self.mount_over(Arc::new(cached), cache_bytes, options),
         }
     }
 
@@ -130,7 +157,7 @@ impl Place {
             .tempdir_in(self.folder.path())
             .unwrap()
             .keep();
-        let place = prepare(&named, &[]).unwrap();
+        let place = prepare(&named, &[], false).unwrap();
         let source = source_name(repository.id(), Some(self.point));
         let mounted = MountedTree::mount(tree, &place, &source, options).unwrap();
         Mount {

@@ -204,7 +204,8 @@ fn a_place_over_inside_or_around_the_repository_the_state_or_a_source_is_refused
     let bound = machine.bind(&repository, "bound");
     places.push((bound, "over the repository"));
     for (place, expected) in places {
-        let told = machine.refused(2, &["mount", path_text(&place)]);
+        // Not even where whatever is there may be hidden.
+        let told = machine.refused(2, &["mount", "-o", "nonempty", path_text(&place)]);
         assert!(told.contains(expected), "{told}");
     }
     machine.refused(2, &["mount", "/"]);
@@ -294,6 +295,25 @@ fn options_of_fstab_are_understood() {
     let shown = fs::metadata(source.join("file")).unwrap();
     use std::os::unix::fs::MetadataExt;
     assert_eq!((shown.uid(), shown.gid()), (12, 34));
+}
+
+#[test]
+fn what_fstab_says_of_the_cache_is_obeyed() {
+    let (machine, _) = with_a_point();
+    let cache = machine.path("cache");
+    let options = format!("cache_dir={},cache_size=32M", path_text(&cache));
+    let mount = machine.mount("mnt", &["-o", &options]);
+    assert!(mount.path("latest").is_dir());
+    let kept = || fs::read_dir(&cache).unwrap().count();
+    assert_eq!(kept(), 1);
+    machine.done(&["umount", path_text(&mount.place)]);
+    let over = ["mount", "-o", &options, path_text(&cache)];
+    let told = machine.refused(2, &over);
+    assert!(told.contains("cache"), "{told}");
+    fs::remove_dir_all(&cache).unwrap();
+    let none = format!("{options},cache_size=0");
+    let mount = machine.mount("mnt", &["-o", &none]);
+    assert!(mount.path("latest").is_dir() && !cache.exists());
 }
 
 #[test]

@@ -77,7 +77,8 @@ fn a_person_is_asked_before_the_mount_goes_into_the_background() {
     let machine = machine();
     let place = machine.folder("mnt");
     let log = machine.path("mnt.log");
-    for (typed, code) in [("not this one\n", 12), (&format!("{PASSWORD}\n")[..], 0)] {
+    let mistyped = format!("not this one\n{PASSWORD}\n");
+    for (typed, code) in [(&"not this one\n".repeat(3)[..], 12), (&mistyped, 0)] {
         let line = format!(
             "{} mount --log-file {} {}",
             env!("CARGO_BIN_EXE_bygone"),

@@ -1,5 +1,6 @@
 //! Sudden ends: of readers, of system calls, and of the mount's process.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::mem::MaybeUninit;
@@ -11,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::files::{Files, forget_pages};
 use crate::machine::{Machine, Mount, path_text, within};
@@ -217,4 +218,77 @@ fn readers_of_a_mount_that_is_killed_get_enotconn_and_the_next_mount_takes_its_p
         std::mem::forget(std::mem::replace(&mut mount, next));
         files.check_all(&shown(&machine, &mount), 0).unwrap();
     }
+}
+
+/// The processes named as a mount's watcher is that `process` started, or that whoever adopted them has by now.
+fn watchers(of: Option<Pid>) -> Vec<String> {
+    let processes = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap());
+    processes
+        .filter(|process| {
+            let status = fs::read_to_string(process.path().join("stat")).unwrap_or_default();
+            // PROCESS (NAME) STATE PARENT
+            let Some((_, rest)) = status.split_once(" (mount-watch) ") else {
+                return false;
+            };
+            let parent = rest.split(' ').nth(1).unwrap();
+            of.is_none_or(|of| parent == of.as_raw_nonzero().to_string())
+        })
+        .map(|process| process.file_name().into_string().unwrap())
+        .collect()
+}
+
+#[test]
+fn a_watcher_outlives_every_signal_and_ends_with_its_mount() {
+    let machine = Machine::new();
+    let (files, mount) = mounted(&machine, 1 << 20);
+    let one = watchers(Some(mount.process));
+    assert_eq!(one.len(), 1, "{one:?}");
+    let watcher = Pid::from_raw(one[0].parse().unwrap()).unwrap();
+    // Of those that come from elsewhere, the one that means death is not believed either.
+    for signal in [
+        Signal::TERM,
+        Signal::INT,
+        Signal::HUP,
+        Signal::USR1,
+        Signal::USR2,
+    ] {
+        kill_process(watcher, signal).unwrap();
+    }
+    assert_eq!(watchers(Some(mount.process)), one);
+    // It holds nothing of the mount's, nor of the terminal's.
+    let held: BTreeSet<_> = fs::read_dir(format!("/proc/{}/fd", one[0]))
+        .unwrap()
+        .map(|entry| fs::read_link(entry.unwrap().path()).unwrap())
+        .map(|target| target.display().to_string())
+        .map(|target| target.split(':').next().unwrap().to_owned())
+        .collect();
+    assert!(
+        held.iter()
+            .all(|held| held == "/dev/null" || held == "socket" || held.ends_with("/abort")),
+        "{held:?}"
+    );
+    files.check_all(&shown(&machine, &mount), 0).unwrap();
+    machine.done(&["umount", path_text(&mount.place)]);
+    let is_gone = || !watchers(None).contains(&one[0]);
+    assert!(within(HANGS, is_gone));
+
+    let other = machine.mount("other", &["--point", "latest"]);
+    let one = watchers(Some(other.process));
+    other.signal(Signal::TERM);
+    assert!(within(HANGS, || other.is_gone()
+        && one.iter().all(|one| !watchers(None).contains(one))));
+}
+
+#[test]
+fn a_mount_that_fails_leaves_no_watcher() {
+    let machine = Machine::new();
+    let before = watchers(None);
+    let place = machine.folder("mnt");
+    machine.refused(2, &["mount", "--point", "latest", path_text(&place)]);
+    // Those of other tests come and go.
+    let is_orphan = |watcher: &String| {
+        let status = fs::read_to_string(format!("/proc/{watcher}/stat")).unwrap_or_default();
+        status.contains(") S 1 ") && !before.contains(watcher)
+    };
+    assert!(within(HANGS, || !watchers(None).iter().any(is_orphan)));
 }

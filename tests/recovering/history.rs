@@ -124,7 +124,13 @@ fn every_path_went_through_what_rsync_says() {
     let paths = paths(chain);
     assert!(paths.len() > 60, "{}", paths.len());
     let mut returned = 0;
-    for path in &paths {
+    // All of our own, and enough of the project's: each costs a process, and where there is one, a password.
+    let own = |path: &[u8]| path.starts_with(b"own");
+    let looked_at = paths
+        .iter()
+        .enumerate()
+        .filter(|(number, path)| own(path) || number % 4 == 0);
+    for (_, path) in looked_at {
         let whole = chain.source.join(OsStr::from_bytes(path));
         let arguments = [
             OsStr::new("history"),

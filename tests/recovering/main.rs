@@ -5,14 +5,19 @@
 //! of them fails and says so.
 
 mod chain;
+mod completions;
+mod config;
 mod diff;
 mod dump;
 mod find;
 mod history;
+mod install;
 mod itemized;
+mod mistakes;
 mod restore;
 mod restored_trees;
 mod stats;
+mod terminal;
 
 #[path = "../support/backups.rs"]
 mod backups;

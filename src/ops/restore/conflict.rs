@@ -92,7 +92,7 @@ fn looks_same(entry: &Entry, there: &Stat) -> bool {
     } else {
         1
     };
-    if there.st_nlink > links_max as _ {
+    if there.st_nlink > links_max {
         return false;
     }
     match metadata.file_type {

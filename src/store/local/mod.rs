@@ -69,7 +69,10 @@ impl LocalStore {
         if !fs::metadata(root).map_err(looked_at)?.is_dir() {
             return Err(Error::new(
                 ErrorKind::NoRepository,
-                format!("{} is not a directory", root.display()),
+                format!(
+                    "there is no repository at {}: it is not a directory; name another place",
+                    root.display()
+                ),
             ));
         }
         Ok(Self {
