@@ -18,6 +18,7 @@ mod config;
 mod config_file;
 mod context;
 mod diff;
+mod dump;
 mod entry_fields;
 mod find;
 mod help;
@@ -100,6 +101,7 @@ enum Command {
     Diff(diff::Arguments),
     Stats(stats::Arguments),
     Restore(restore::Arguments),
+    Dump(dump::Arguments),
     Check(check::Arguments),
     Cache(cache::Arguments),
     Pin(pin::Arguments),
@@ -181,6 +183,7 @@ impl Command {
             Self::Diff(arguments) => diff::run(arguments, context),
             Self::Stats(arguments) => stats::run(arguments, context),
             Self::Restore(arguments) => restore::run(arguments, context),
+            Self::Dump(arguments) => dump::run(arguments, context),
             Self::Check(arguments) => check::run(arguments, context),
             Self::Cache(arguments) => cache::run(arguments, context),
             Self::Pin(arguments) => pin::run(arguments, context),

@@ -6,6 +6,7 @@
 pub mod backup;
 pub mod check;
 pub mod difference;
+pub mod dump;
 pub mod find;
 pub mod history;
 pub mod keys;

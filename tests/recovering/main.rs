@@ -9,6 +9,7 @@ mod chain;
 mod completions;
 mod config;
 mod diff;
+mod dump;
 mod find;
 mod history;
 mod install;

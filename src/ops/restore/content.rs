@@ -8,7 +8,7 @@ use crate::format::{Content, Extent, decode_extents};
 ///
 /// # Errors
 /// Those of fetching an extent list, and of `emit`.
-pub(super) fn each_extent(
+pub(in crate::ops) fn each_extent(
     fetcher: &Fetcher,
     content: &Content,
     emit: &mut dyn FnMut(u64, &Extent) -> Result<()>,

@@ -48,6 +48,7 @@ use walk::{Selected, Selection};
 use window::{Window, Windows};
 
 pub use conflict::OnConflict;
+pub(super) use content::each_extent;
 pub use report::RestoreReport;
 
 /// Bytes of memory for pieces of runs and extent lists: each is read about once.
