@@ -150,6 +150,7 @@ Having it back:
 
   bygone restore latest ~/report.odt --target /tmp/restored
   bygone restore 2026-11-20 /home/ada --in-place --dry-run
+  bygone dump latest /etc | tar -t     as a stream, of one file or of a directory
 
 See \"bygone help point\" for how points are named.
 ";

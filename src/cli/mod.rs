@@ -159,6 +159,7 @@ impl Command {
             | Self::Find(_)
             | Self::History(_)
             | Self::Stats(_)
+            | Self::Mounts(_)
             | Self::Help(_) => true,
             Self::Diff(arguments) => !arguments.shows_progress(),
             _ => false,

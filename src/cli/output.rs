@@ -288,7 +288,8 @@ pub fn table(headers: &[&str], right: &[usize]) -> Table {
 }
 
 /// Columns whose text may be cut into several lines; all others are names and numbers, to be copied.
-const CUT: [&str; 8] = [
+const CUT: [&str; 9] = [
+    "MOUNT POINT",
     "HOST",
     "PATHS",
     "PATH",
