@@ -142,7 +142,7 @@ fn a_command_without_a_repository_says_how_to_name_one() {
     ] {
         let ran = Ran(place.bygone(command).output().unwrap());
         ran.exits(2)
-            .says("no repository is named: give -r REPO, or set BYGONE_REPO");
+            .says("no repository is named: give -r REPO, set BYGONE_REPO, or configure");
     }
 }
 
@@ -416,7 +416,7 @@ fn an_unknown_point_is_refused_with_what_is_near() {
     place
         .run(&["check", "nothing-like-it"])
         .exits(2)
-        .says("bygone points lists them");
+        .says("`bygone points` lists them");
 }
 
 #[test]

@@ -377,3 +377,263 @@ fn a_check_of_no_point_at_all_finds_nothing_out_and_says_so() {
         Some(2)
     );
 }
+
+/// Runs the program with `input` on its standard input.
+fn run_with_input(place: &Place, arguments: &[&str], input: &[u8]) -> Output {
+    use std::io::Write;
+    let mut child = place
+        .command(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            // A program that refuses its arguments does not read.
+            let _refused = stdin.write_all(input);
+        });
+        child.wait_with_output().unwrap()
+    })
+}
+
+#[track_caller]
+fn told(output: &Output, exit_code: i32) -> String {
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(exit_code), "{told}");
+    told
+}
+
+fn noise(length: usize) -> Vec<u8> {
+    let mut noise = vec![0; length];
+    blake3::Hasher::new().finalize_xof().fill(&mut noise);
+    noise
+}
+
+/// What `ls -R` lists of the latest point that lies in the source, without its path.
+fn listed(place: &Place) -> Vec<String> {
+    let output = place.run(&["ls", "-R", "latest"]);
+    let start = format!("{}/", place.source().display());
+    let text = String::from_utf8(output.stdout).unwrap();
+    let paths = text.lines().filter_map(|path| path.strip_prefix(&start));
+    paths.map(ToOwned::to_owned).collect()
+}
+
+#[test]
+fn a_stream_becomes_the_one_file_of_its_point_whatever_its_length() {
+    let place = Place::new();
+    // Nothing, inline, one chunk, several, and both sides of where extents go into lists.
+    let span = 64 << 20;
+    let all = noise(span + 1);
+    for length in [0, 5, 10_000, 300_000, span, span + 1] {
+        let bytes = &all[..length];
+        let arguments = ["backup", "--stdin", "--stdin-name", "db/dump", "--json"];
+        let output = run_with_input(&place, &arguments, bytes);
+        assert_eq!(told(&output, 0), "");
+        let point: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(point["bytes"], length);
+        assert_eq!(point["paths"], serde_json::json!(["/db/dump"]));
+        let file = place.json(&["ls", "latest", "/db", "--json"]);
+        assert_eq!(
+            (&file["size"], &file["mode"]),
+            (&length.into(), &0o600.into())
+        );
+        // The same bytes from a file, which other code reads, are found to be the same.
+        let file = place.source().join("same");
+        std::fs::write(&file, bytes).unwrap();
+        let same = place.json(&[
+            "backup",
+            "--json",
+            "--as",
+            "/db/dump",
+            file.to_str().unwrap(),
+        ]);
+        assert_eq!(same["newly_uploaded_bytes"], 0, "{length}");
+    }
+    assert!(place.run(&["check", "--read-data"]).status.success());
+}
+
+#[test]
+fn a_stream_that_brings_the_same_is_no_new_version() {
+    let place = Place::new();
+    let arguments = ["backup", "--stdin", "--stdin-name", "dump", "--json"];
+    let times = || place.json(&["ls", "latest", "--json"])["mtime"].clone();
+    run_with_input(&place, &arguments, b"the same");
+    let first = times();
+    run_with_input(&place, &arguments, b"the same");
+    assert_eq!(times(), first, "its content came up then");
+    assert_eq!(place.points().len(), 2);
+    let skipping = [&arguments[..], &["--skip-if-unchanged"]].concat();
+    told(&run_with_input(&place, &skipping, b"the same"), 0);
+    assert_eq!(place.points().len(), 2);
+    told(&run_with_input(&place, &skipping, b"another"), 0);
+    assert_eq!(place.points().len(), 3);
+    assert_ne!(times(), first);
+}
+
+#[test]
+fn a_command_that_fails_commits_nothing_and_one_that_does_not_is_backed_up() {
+    let place = Place::new();
+    let start = [
+        "backup",
+        "--stdin-name",
+        "dump",
+        "--stdin-from-command",
+        "--",
+    ];
+    let run = |command: &[&str]| place.run(&[&start[..], command].concat());
+    let message = "bygone: the command sh failed (exit status: 3): nothing was committed\n";
+    assert_eq!(told(&run(&["sh", "-c", "seq 100000; exit 3"]), 1), message);
+    let message = "bygone: the command sh failed (signal: 9 (SIGKILL)): nothing was committed\n";
+    assert_eq!(told(&run(&["sh", "-c", "echo a; kill -9 $$"]), 1), message);
+    let message =
+        "bygone: cannot run the command nonesuch: No such file or directory (os error 2)\n";
+    assert_eq!(told(&run(&["nonesuch", "-x"]), 2), message);
+    assert!(place.points().is_empty());
+    assert_eq!(told(&run(&["seq", "-w", "1000"]), 0), "");
+    assert_eq!(place.json(&["ls", "latest", "--json"])["size"], 5000);
+}
+
+#[test]
+fn a_stream_that_never_ends_can_be_interrupted_and_its_command_ends_too() {
+    let place = Place::new();
+    let process = place.folder.path().join("process");
+    let script = format!("echo $$ >{}; exec sleep 1000", process.display());
+    let command = ["sh", "-c", &script];
+    let start = [
+        "backup",
+        "--stdin-name",
+        "dump",
+        "--stdin-from-command",
+        "--",
+    ];
+    let child = place
+        .command(&[&start[..], &command].concat())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let text = || std::fs::read_to_string(&process).unwrap_or_default();
+    wait_until("the command", || text().ends_with('\n'));
+    interrupt(&child);
+    let output = child.wait_with_output().unwrap();
+    assert!(told(&output, 130).contains("nothing was committed"));
+    assert!(!Path::new("/proc").join(text().trim()).exists());
+    assert!(place.points().is_empty());
+}
+
+#[test]
+fn lists_name_what_is_backed_up_and_the_set() {
+    let place = Place::new();
+    let lines = place.folder.path().join("lines");
+    std::fs::write(&lines, "source/kept\n\nsource/sub\n").unwrap();
+    let point = place.json(&["backup", "--json", "--files-from", "lines"]);
+    assert_eq!(listed(&place), ["kept", "sub", "sub/changed"]);
+    assert_eq!(point["set"], lines.to_str().unwrap());
+
+    std::fs::write(place.source().join("new\nline"), "x").unwrap();
+    let input = b"source/new\nline\0source/kept\0";
+    let arguments = ["backup", "--files-from0", "-", "--set", "recent"];
+    told(&run_with_input(&place, &arguments, input), 0);
+    // Of the name with a line's end in it, the second line begins otherwise.
+    assert_eq!(listed(&place), ["kept", "new"]);
+
+    // However many they are, the table of points stays one.
+    let many: Vec<u8> = (0..20_000)
+        .flat_map(|number| format!("source/gone-{number}\0").into_bytes())
+        .collect();
+    let many = [&many[..], b"source/kept\0"].concat();
+    let arguments = ["backup", "-q", "--files-from0", "-", "--set", "recent"];
+    let output = run_with_input(&place, &arguments, &many);
+    assert_eq!(output.status.code(), Some(3), "most of them are gone");
+    let listed = String::from_utf8(place.run(&["points"]).stdout).unwrap();
+    assert_eq!(listed.lines().count(), 4, "{listed}");
+    assert!(listed.contains(" and 19993 more"), "{listed}");
+
+    let refused = |arguments: &[&str]| told(&place.run(arguments), 2);
+    let message =
+        "bygone: cannot read the list of paths in gone: No such file or directory (os error 2)\n";
+    assert_eq!(refused(&["backup", "--files-from", "gone"]), message);
+    let message = "bygone: there is no path in /dev/null\n";
+    assert_eq!(refused(&["backup", "--files-from", "/dev/null"]), message);
+}
+
+#[test]
+fn what_is_named_is_backed_up_even_where_a_glob_or_a_marker_would_leave_it_out() {
+    let place = Place::new();
+    for name in ["a.o", "sub/b.o", "sub/.nobackup"] {
+        std::fs::write(place.source().join(name), "x").unwrap();
+    }
+    let options = ["--exclude", "*.o", "--exclude-if-present", ".nobackup"];
+    place.back_up(&options);
+    assert_eq!(listed(&place), ["kept", "sub", "sub/.nobackup"]);
+    let named = place.source().join("sub/b.o");
+    place.back_up(&[&options[..], &[named.to_str().unwrap()]].concat());
+    assert_eq!(listed(&place), ["kept", "sub", "sub/.nobackup", "sub/b.o"]);
+}
+
+#[test]
+fn a_list_of_globs_that_is_not_there_is_a_wrong_request() {
+    let place = Place::new();
+    let output = place.run(&["backup", "--exclude-from", "gone", "source"]);
+    let message = "bygone: cannot read the globs in gone: No such file or directory (os error 2)\n";
+    assert_eq!(told(&output, 2), message);
+}
+
+#[test]
+fn no_point_is_made_where_nothing_changed_if_that_was_asked_for() {
+    let place = Place::new();
+    let first = place.back_up(&["--skip-if-unchanged"]);
+    assert!(first["id"].is_string(), "there was nothing to compare with");
+    // It was read within the minute in which it was written: it is read again, and found to be the same.
+    for kind in ["--incremental", "--full", "--differential"] {
+        let skipped = place.back_up(&[kind, "--skip-if-unchanged"]);
+        assert_eq!(skipped["unchanged_since"], first["id"], "{kind}");
+    }
+    assert_eq!(place.points().len(), 1);
+    let dry = place.back_up(&["--skip-if-unchanged", "--dry-run"]);
+    assert_eq!(dry["unchanged_since"], first["id"]);
+    type Edit = fn(&Path);
+    let edits: [(&str, Edit); 4] = [
+        ("content", |source| {
+            std::fs::write(source.join("kept"), "KEPT").unwrap()
+        }),
+        ("an empty directory", |source| {
+            std::fs::create_dir(source.join("new")).unwrap()
+        }),
+        ("a mode", |source| {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = std::fs::Permissions::from_mode(0o600);
+            std::fs::set_permissions(source.join("kept"), mode).unwrap();
+        }),
+        ("an end", |source| {
+            std::fs::remove_file(source.join("sub/changed")).unwrap()
+        }),
+    ];
+    for (what, edit) in edits {
+        edit(&place.source());
+        let point = place.back_up(&["--skip-if-unchanged"]);
+        assert!(point["id"].is_string(), "{what}");
+    }
+    let excluded = place.back_up(&["--skip-if-unchanged", "--exclude", "kept"]);
+    assert!(
+        excluded["id"].is_string(),
+        "what is newly left out is a change"
+    );
+}
+
+#[test]
+fn a_time_zone_that_is_not_known_is_warned_of() {
+    let place = Place::new();
+    let output = place
+        .command(&["points"])
+        .env("TZ", "Nowhere/At_all")
+        .output()
+        .unwrap();
+    let message = "bygone: warning: TZ names a time zone that is not known here, Nowhere/At_all: times are in UTC\n";
+    assert_eq!(told(&output, 0), message);
+    for zone in ["", "UTC", "CET-1CEST,M3.5.0,M10.5.0/3"] {
+        let output = place.command(&["points"]).env("TZ", zone).output().unwrap();
+        assert_eq!(told(&output, 0), "", "{zone}");
+    }
+}

@@ -1,7 +1,7 @@
 //! The man pages in `man/` are what the program's own definition of its arguments says, and every command has one.
 //!
-//! `BYGONE_WRITE_MAN=1 cargo test --test man` writes them anew. Those of the format and of repositories are
-//! written by hand.
+//! `BYGONE_WRITE_MAN=1 cargo test --test man` writes them anew. Those of the format, of the configuration and of
+//! repositories are written by hand.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,34 +11,11 @@ use clap::Command;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
-/// What every command minds.
-const ENVIRONMENT: [(&str, &str); 7] = [
+const FILES: [(&str, &str); 11] = [
     (
-        "BYGONE_REPO",
-        "The repository, where -r does not name one. Set and empty is an error.",
+        "/etc/bygone/config.toml, ~/.config/bygone/config.toml",
+        "Names of repositories, what backups leave out, and sets; see bygone-config(5).",
     ),
-    (
-        "BYGONE_PASSWORD",
-        "The password of an encrypted repository, where no option names a file or a command that gives it.",
-    ),
-    ("TZ", "The zone in which times are read and shown."),
-    (
-        "HOME",
-        "Where the client's state is kept, unless XDG_STATE_HOME is set.",
-    ),
-    ("XDG_STATE_HOME", "The folder of that state."),
-    (
-        "XDG_CACHE_HOME",
-        "The folder of the disk cache, ~/.cache by default.",
-    ),
-    (
-        "BYGONE_TEST_FAULT",
-        "For tests: abort-before:N, abort-during:N or abort-after:N ends the process at the N-th change to the \
-         repository.",
-    ),
-];
-
-const FILES: [(&str, &str); 10] = [
     (
         "REPO/config",
         "The repository's format version, id, chunking and compression.",
@@ -172,7 +149,7 @@ fn page(title: &str, command: &Command, names: &BTreeSet<String>) -> (String, St
         text.push_str(&section);
     }
     text.push_str(&exit_status());
-    text.push_str(&definitions("ENVIRONMENT", &ENVIRONMENT));
+    text.push_str(&definitions("ENVIRONMENT", &bygone::cli::ENVIRONMENT));
     text.push_str(&definitions("FILES", &FILES));
     text.push_str(&see_also(title, names));
     (format!("{title}.1"), text)
@@ -277,6 +254,7 @@ fn see_also(title: &str, names: &BTreeSet<String>) -> String {
     for name in names.iter().filter(|name| *name != title) {
         parts.extend([bold(name), roman("(1), ")]);
     }
+    parts.extend([bold("bygone-config"), roman("(5), ")]);
     parts.extend([bold("bygone-format"), roman("(5), ")]);
     parts.extend([bold("bygone-repositories"), roman("(7)")]);
     roff.text(parts);

@@ -3,12 +3,15 @@
 A round: everyone backs up into an empty repository, and again with nothing changed; the steps on a mount, each done by
 one contender after the other; then 1% of the files change, and everyone backs up again. The order of the contenders
 turns with the rounds, and the page cache is empty, and nothing waits to be written, before anything that is timed.
-What only bygone is asked to do comes last: a second full, `diff -r` of two points, a chain of 30.
+The repositories are then asked where a file is, what changed and what became of it, without a mount. What only bygone is
+asked to do comes last: a second full, `diff -r` of two points, a chain of 30.
 """
 
 import time
 
 import report
+import restoring
+import search
 import steps
 from machine import Failed, cache_drops, drop_caches, say, timed
 from mounts import Mounts
@@ -24,7 +27,7 @@ CHAIN_LOOKS_MIN = 9
 # What a peer may take for a backup, in limits of a step.
 BACKUP_LIMITS = 10
 # What is measured beside the steps of steps.py, by the name that --steps takes.
-OTHER_STEPS = ["streams", "changes", "diff", "chain"]
+OTHER_STEPS = ["restore", "streams", "changes", "diff", "search", "chain"]
 ALL_STEPS = [*steps.STEPS, *OTHER_STEPS]
 
 
@@ -70,9 +73,11 @@ class Run:
         for step in (step for step in steps.STEPS if self.wants(step)):
             for contender in order:
                 self.attempt(contender, steps.FIGURES[step], lambda it, step=step: self.step(it, steps.STEPS[step]))
+        if self.wants("restore"):
+            self.restore(order)
         for contender in (contender for contender in order if contender.name in self.streams):
             self.attempt(contender, ["streams 1", "streams 8"], self.stream)
-        if self.wants("changes") or self.wants("diff"):
+        if any(self.wants(step) for step in ("changes", "diff", "search")):
             self.change(number, order)
         self.samples.end_round()
 
@@ -174,6 +179,11 @@ class Run:
         for contender in (contender for contender in order if contender.keeps_points and self.is_fit(contender)):
             self.attempt(contender, ["1% changed"],
                          lambda it: self.note(it, "1% changed", self.timed_backup(it)))
+        if self.wants("search"):
+            for figure in search.FIGURES:
+                for contender in (it for it in order if it.keeps_points and self.is_fit(it)):
+                    self.attempt(contender, [figure],
+                                 lambda it, figure=figure: self.search(it, figure, changed[0]))
         for contender in (contender for contender in self.bygones if self.is_fit(contender) and self.wants("diff")):
             pair = before[contender.name], contender.newest_point()
             self.attempt(contender, ["diff -r", "find in both"],
@@ -184,6 +194,22 @@ class Run:
                 self.note(contender, "changed files", alone)
                 self.note(contender, "changed files as one", together)
                 self.attempt(contender, ["second full", "second full stored"], self.second_full)
+
+    def restore(self, order):
+        """Everything brought back, by who can; and copied from bygone's mount."""
+        for contender in (contender for contender in order if contender.keeps_points and self.is_fit(contender)):
+            self.attempt(contender, ["restore"], self.restore_one)
+        for contender in (contender for contender in self.bygones if self.is_fit(contender)):
+            self.attempt(contender, ["cp -a of all"], lambda it: self.step(it, restoring.copied))
+
+    def restore_one(self, contender):
+        self.note(contender, "restore",
+                  restoring.restored(contender, self.corpus, self.folder, self.chosen.limit))
+
+    def search(self, contender, figure, path):
+        """One question to a repository of three points, about a file that changed before the last of them."""
+        drop_caches()
+        self.note(contender, figure, search.asked(contender, figure, path, self.chosen.limit))
 
     def is_fit(self, contender):
         return not self.samples.failed(contender.name, "backup") and contender.backup_command(self.corpus.root)
@@ -250,5 +276,5 @@ class Run:
 
 
 def work_space(corpus, contenders):
-    """Bytes that a run takes beside the working copy: a repository each, of about half the corpus, and big files."""
-    return corpus.bytes * (len(contenders) + 2) // 2
+    """Bytes that a run takes beside the working copy: a repository each, of about half the corpus; big files; a restore."""
+    return corpus.bytes * (len(contenders) + 4) // 2

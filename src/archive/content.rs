@@ -1,32 +1,22 @@
 //! The bytes of one file, read and placed.
 //!
-//! A small file without holes is brought whole to whoever groups small chunks. Any other is read piece by piece, cut,
-//! hashed and placed as it comes, and what is kept of it meanwhile is one extent list: memory does not grow with the
-//! file.
+//! A small file without holes is brought whole to whoever groups small chunks. Any other is read piece by piece (see
+//! `large`), and so is a stream that turns out to be no small file.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::Advice;
+use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 
-use super::compare::Shape;
-use super::frames::{Frames, Placing};
+use super::frames::Frames;
+use super::large::{Bytes, Large};
 use super::segments::{Segment, segment_at};
+use super::stream::StreamReader;
 use super::walk::describe;
-use crate::base::{ChunkId, Error, ErrorKind, Monitor, Timestamp};
-use crate::chunk::{ContentSizes, Cutter, IMAGE_HEAD_BYTES, is_disk_image, is_zero};
-use crate::format::{
-    ChunkPlace, Chunking, Content, EXTENT_LIST_SPAN, Extent, ExtentList, INLINE_BYTES_MAX,
-    encode_extents,
-};
+use crate::base::{ChunkId, Error, Monitor, Timestamp};
+use crate::chunk::{ContentSizes, Cutter, IMAGE_HEAD_BYTES, is_zero};
+use crate::format::{ChunkPlace, Chunking, Content, EXTENT_LIST_SPAN, Extent, INLINE_BYTES_MAX};
 use crate::seal::SealedKind;
-
-/// Bytes that one read asks for.
-const READ_BYTES: usize = 1 << 20;
-
-/// A file with more bytes of holes than this has no content hash: hashing zeros takes the time of reading them.
-const HASHED_HOLES_BYTES_MAX: u64 = 4 << 30;
 
 /// A file that says that it has no bytes is first read into so many: what most of /proc fit in.
 const UNSIZED_START_BYTES: usize = 4 << 10;
@@ -34,12 +24,15 @@ const UNSIZED_START_BYTES: usize = 4 << 10;
 /// The most that such a file may have. There are some without end, or as long as the memory of a machine.
 const UNSIZED_BYTES_MAX: u64 = EXTENT_LIST_SPAN;
 
+/// The most that a stream may have, which is the most that a file can.
+const STREAM_BYTES_MAX: u64 = i64::MAX as u64;
+
 /// How files are cut.
 #[derive(Debug, Clone)]
 pub struct Cutting {
     small_bytes_max: u64,
-    by_content: Cutter,
-    fixed: Cutter,
+    pub(super) by_content: Cutter,
+    pub(super) fixed: Cutter,
 }
 
 /// A file's bytes, as far as they could be dealt with where they were read.
@@ -135,7 +128,7 @@ impl Reader<'_> {
         if self.cutting.is_small(size) && first == Segment::Data(size) {
             self.read_small(file, size)
         } else {
-            Large::new(self, file, name, size)?.read(first)
+            Large::new(self, Bytes::File(file), name, size)?.read(first)
         }
     }
 
@@ -156,7 +149,7 @@ impl Reader<'_> {
         }
         // These are read again.
         self.read_bytes.fetch_sub(read as u64, Ordering::Relaxed);
-        let whole = Large::new(self, file, name, UNSIZED_BYTES_MAX)?
+        let whole = Large::new(self, Bytes::File(file), name, UNSIZED_BYTES_MAX)?
             .read(Segment::Data(UNSIZED_BYTES_MAX))?;
         if whole.size == UNSIZED_BYTES_MAX {
             return Err(Failure::File(format!(
@@ -165,6 +158,35 @@ impl Reader<'_> {
             )));
         }
         Ok(whole)
+    }
+
+    /// Reads a stream to its end and places all of it.
+    ///
+    /// # Errors
+    /// Backup, always: there is nothing to go on with.
+    pub fn read_stream(&self, stream: &mut StreamReader, name: &[u8]) -> Result<FileRead, Failure> {
+        let small_bytes_max = usize::try_from(self.cutting.small_bytes_max).unwrap_or(usize::MAX);
+        let wanted = small_bytes_max.saturating_add(1).max(IMAGE_HEAD_BYTES);
+        let start = stream.start(self.monitor, wanted)?;
+        if start.len() > small_bytes_max {
+            return Large::new(self, Bytes::Stream(stream), name, STREAM_BYTES_MAX)?
+                .read(Segment::Data(STREAM_BYTES_MAX));
+        }
+        let bytes = start.to_vec();
+        self.read_bytes
+            .fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        let whole = self.small(bytes);
+        let Read::Small { id, bytes } = whole.read else {
+            return Ok(whole);
+        };
+        let (_, placing) = self.frames.place(SealedKind::Data, &bytes)?;
+        let hint = self.frames.wait(&placing)?.hint;
+        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let place = ChunkPlace { id, length, hint };
+        Ok(FileRead {
+            read: Read::Placed(Content::Extents(vec![Extent::Chunk(place)])),
+            ..whole
+        })
     }
 
     /// A file that is in memory whole.
@@ -188,7 +210,12 @@ impl Reader<'_> {
     }
 
     /// Reads until `bytes` are full or the file ends; gives how many there were.
-    fn fill(&self, file: &OwnedFd, bytes: &mut [u8], offset: u64) -> Result<usize, Errno> {
+    pub(super) fn fill(
+        &self,
+        file: &OwnedFd,
+        bytes: &mut [u8],
+        offset: u64,
+    ) -> Result<usize, Errno> {
         let mut filled = 0;
         while filled < bytes.len() {
             match rustix::io::pread(file, &mut bytes[filled..], offset + filled as u64) {
@@ -209,277 +236,5 @@ fn placed(content: Content, size: u64) -> FileRead {
         content_hash: None,
         size,
         shape: None,
-    }
-}
-
-/// A file that is read piece by piece.
-struct Large<'a> {
-    reader: &'a Reader<'a>,
-    file: &'a OwnedFd,
-    size: u64,
-    cutter: &'a Cutter,
-    /// Where the file was dealt with up to.
-    offset: u64,
-    hasher: Option<blake3::Hasher>,
-    holes: u64,
-    /// Do its extents stand in lists?
-    has_lists: bool,
-    /// Extents that are not in a list yet.
-    extents: Vec<Placed>,
-    lists: Vec<ExtentList>,
-    shape: Shape,
-}
-
-/// An extent whose place may still be on its way.
-enum Placed {
-    Chunk(ChunkId, u32, Placing),
-    Hole(u64),
-    Zeros(u64),
-}
-
-impl<'a> Large<'a> {
-    fn new(
-        reader: &'a Reader<'a>,
-        file: &'a OwnedFd,
-        name: &[u8],
-        size: u64,
-    ) -> Result<Self, Errno> {
-        let mut head = vec![0; IMAGE_HEAD_BYTES.min(usize::try_from(size).unwrap_or(usize::MAX))];
-        let length = reader.fill(file, &mut head, 0)?;
-        // These are read again.
-        reader
-            .read_bytes
-            .fetch_sub(length as u64, Ordering::Relaxed);
-        let cutting = reader.cutting;
-        let cutter = if is_disk_image(name, &head[..length]) {
-            &cutting.fixed
-        } else {
-            &cutting.by_content
-        };
-        // An advice that is not taken harms nobody, here and below.
-        let _ = rustix::fs::fadvise(file, 0, None, Advice::Sequential);
-        Ok(Self {
-            reader,
-            file,
-            size,
-            cutter,
-            offset: 0,
-            hasher: Some(blake3::Hasher::new()),
-            holes: 0,
-            has_lists: size > EXTENT_LIST_SPAN,
-            extents: Vec::new(),
-            lists: Vec::new(),
-            shape: Shape::new(),
-        })
-    }
-
-    /// The whole file, which begins with `first`.
-    fn read(mut self, first: Segment) -> Result<FileRead, Failure> {
-        let mut segment = first;
-        let mut buffer = Vec::new();
-        loop {
-            match segment {
-                Segment::Hole(length) => self.pass_hole(length)?,
-                Segment::Data(length) => {
-                    if !self.read_data(length, &mut buffer)? {
-                        break;
-                    }
-                }
-            }
-            if self.offset >= self.size {
-                break;
-            }
-            segment = segment_at(self.file, self.offset, self.size)?;
-        }
-        self.finish()
-    }
-
-    /// The bytes up to the end of the list that the offset lies in.
-    fn rest_of_list(&self) -> u64 {
-        EXTENT_LIST_SPAN - self.offset % EXTENT_LIST_SPAN
-    }
-
-    fn pass_hole(&mut self, length: u64) -> Result<(), Failure> {
-        self.holes += length;
-        self.hash_zeros(length);
-        let mut rest = length;
-        while rest > 0 {
-            self.check_interrupt()?;
-            let mut part = rest.min(self.rest_of_list());
-            // What is all hole from one list's start to another's end is one list, however long.
-            if self.has_lists && self.extents.is_empty() && rest > EXTENT_LIST_SPAN {
-                part = rest - rest % EXTENT_LIST_SPAN;
-            }
-            self.add(Placed::Hole(part), part)?;
-            rest -= part;
-        }
-        Ok(())
-    }
-
-    /// Feeds the hash the zeros that a hole reads as, unless they are too many.
-    fn hash_zeros(&mut self, length: u64) {
-        static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
-        if self.holes > HASHED_HOLES_BYTES_MAX {
-            self.hasher = None;
-        }
-        let Some(hasher) = &mut self.hasher else {
-            return;
-        };
-        let mut rest = length;
-        while rest > 0 {
-            let part = rest.min(ZEROS.len() as u64);
-            hasher.update(&ZEROS[..part as usize]);
-            rest -= part;
-        }
-    }
-
-    /// Reads, cuts and places `length` bytes; false if the file ended before.
-    fn read_data(&mut self, length: u64, buffer: &mut Vec<u8>) -> Result<bool, Failure> {
-        let end = self.offset + length;
-        let mut read_to = self.offset;
-        let mut is_whole = true;
-        buffer.clear();
-        let mut start = 0;
-        loop {
-            self.check_interrupt()?;
-            // As many bytes as a cut may want, never beyond the list's end, where a cut is forced.
-            let border = end.min(self.offset + self.rest_of_list());
-            if read_to < border && buffer.len() - start < self.cutter.bytes_wanted() {
-                buffer.drain(..start);
-                start = 0;
-                let wanted = usize::try_from(border - read_to).unwrap_or(usize::MAX);
-                let wanted = wanted.min(READ_BYTES.max(self.cutter.bytes_wanted()));
-                let before = buffer.len();
-                buffer.resize(before + wanted, 0);
-                let read = self
-                    .reader
-                    .fill(self.file, &mut buffer[before..], read_to)?;
-                buffer.truncate(before + read);
-                read_to += read as u64;
-                if read < wanted {
-                    is_whole = false;
-                    self.size = read_to;
-                }
-            }
-            let bytes = &buffer[start..];
-            if bytes.is_empty() {
-                return Ok(is_whole);
-            }
-            let is_end = !is_whole || read_to >= border;
-            let Some(cut) = self.cutter.cut(bytes, self.offset, is_end) else {
-                continue;
-            };
-            let chunk = &buffer[start..start + cut];
-            if let Some(hasher) = &mut self.hasher {
-                hasher.update(chunk);
-            }
-            let placed = self.place(chunk)?;
-            start += cut;
-            self.add(placed, cut as u64)?;
-            if self.offset >= end || (!is_whole && self.offset >= read_to) {
-                return Ok(is_whole);
-            }
-        }
-    }
-
-    fn place(&self, chunk: &[u8]) -> Result<Placed, Error> {
-        if is_zero(chunk) {
-            return Ok(Placed::Zeros(chunk.len() as u64));
-        }
-        let (id, placing) = self.reader.frames.place(SealedKind::Data, chunk)?;
-        let length = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
-        Ok(Placed::Chunk(id, length, placing))
-    }
-
-    /// Adds an extent, and finishes a list that it fills.
-    fn add(&mut self, placed: Placed, length: u64) -> Result<(), Error> {
-        self.offset += length;
-        match (self.extents.last_mut(), placed) {
-            (Some(Placed::Hole(before)), Placed::Hole(more)) => *before += more,
-            (Some(Placed::Zeros(before)), Placed::Zeros(more)) => *before += more,
-            (_, placed) => self.extents.push(placed),
-        }
-        if self.has_lists && self.offset.is_multiple_of(EXTENT_LIST_SPAN) {
-            self.finish_list()?;
-        }
-        Ok(())
-    }
-
-    /// The gathered extents, each with its place.
-    fn take_extents(&mut self) -> Result<Vec<Extent>, Error> {
-        let frames = self.reader.frames;
-        std::mem::take(&mut self.extents)
-            .into_iter()
-            .map(|placed| {
-                Ok(match placed {
-                    Placed::Hole(length) => Extent::Hole(length),
-                    Placed::Zeros(length) => Extent::Zeros(length),
-                    Placed::Chunk(id, length, placing) => {
-                        let hint = frames.wait(&placing)?.hint;
-                        Extent::Chunk(ChunkPlace { id, length, hint })
-                    }
-                })
-            })
-            .collect()
-    }
-
-    fn finish_list(&mut self) -> Result<(), Error> {
-        let extents = self.take_extents()?;
-        let span = extents.iter().map(Extent::length).sum();
-        if span == 0 {
-            return Ok(());
-        }
-        extents.iter().for_each(|extent| self.shape.add(extent));
-        let bytes = encode_extents(&extents)?;
-        let frames = self.reader.frames;
-        let (_, placing) = frames.place(SealedKind::ExtentList, &bytes)?;
-        let chunk = frames.wait(&placing)?;
-        self.lists.push(ExtentList { chunk, span });
-        self.drop_from_page_cache(span);
-        Ok(())
-    }
-
-    /// What was read is not kept in the page cache, where others' files have more use of the room.
-    fn drop_from_page_cache(&self, span: u64) {
-        let start = self.offset.saturating_sub(span);
-        let _ = rustix::fs::fadvise(
-            self.file.as_fd(),
-            start,
-            std::num::NonZeroU64::new(span),
-            Advice::DontNeed,
-        );
-    }
-
-    fn finish(mut self) -> Result<FileRead, Failure> {
-        if self.has_lists {
-            self.finish_list()?;
-        }
-        let content = if self.lists.is_empty() {
-            let extents = self.take_extents()?;
-            self.drop_from_page_cache(self.offset);
-            match extents.is_empty() {
-                true => Content::Nothing,
-                false => Content::Extents(extents),
-            }
-        } else {
-            Content::Lists(std::mem::take(&mut self.lists))
-        };
-        let one_chunk = matches!(&content, Content::Extents(extents)
-            if matches!(extents[..], [Extent::Chunk(_)]));
-        let hash = self.hasher.filter(|_| !one_chunk && self.offset > 0);
-        Ok(FileRead {
-            read: Read::Placed(content),
-            content_hash: hash.map(|hasher| *hasher.finalize().as_bytes()),
-            size: self.offset,
-            shape: self.has_lists.then(|| self.shape.finish()),
-        })
-    }
-
-    fn check_interrupt(&self) -> Result<(), Error> {
-        self.reader.frames.check()?;
-        if self.reader.monitor.is_interrupted() {
-            return Err(Error::new(ErrorKind::Interrupted, "interrupted"));
-        }
-        Ok(())
     }
 }

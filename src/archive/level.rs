@@ -54,7 +54,8 @@ pub struct Level {
     names: Names,
     /// The first of the names, which were looked at ahead of the walk.
     looked: VecDeque<(Box<[u8]>, Look)>,
-    is_cache: bool,
+    /// Is what lies in it left out because of a file that marks it?
+    is_marked: bool,
 }
 
 /// What is at a name, or why it cannot be looked at.
@@ -161,8 +162,8 @@ impl Level {
             let problem = format!("cannot list it to its end: {}", describe(problem));
             return Arrival::Failed(problem, Some(level));
         }
-        level.is_cache = options.exclude_caches && !is_source && level.has_cache_tag();
-        if level.is_cache {
+        level.is_marked = !is_source && level.has_marker(options);
+        if level.is_marked {
             Arrival::Hidden(Some(level))
         } else {
             Arrival::Open(level)
@@ -184,7 +185,7 @@ impl Level {
             path: below.path,
             names,
             looked: VecDeque::new(),
-            is_cache: false,
+            is_marked: false,
         }
     }
 
@@ -222,9 +223,11 @@ impl Level {
         self.looked.iter().map(|(name, status)| (&**name, status))
     }
 
-    /// Is `name` left out because the directory is a cache? Its tag is not.
-    pub fn hides(&self, name: &[u8]) -> bool {
-        self.is_cache && name != CACHE_TAG_NAME
+    /// Is `name` left out because something marks the directory? What does so is not.
+    pub fn hides(&self, name: &[u8], options: &WalkOptions) -> bool {
+        let marks = (options.exclude_caches && name == CACHE_TAG_NAME)
+            || options.markers.iter().any(|marker| marker == name);
+        self.is_marked && !marks
     }
 
     /// What is named at or below `name`.
@@ -260,6 +263,14 @@ impl Level {
             Ok(_) => Err("a directory above it was moved while the backup ran".to_string()),
             Err(problem) => Err(cannot_open(problem)),
         }
+    }
+
+    fn has_marker(&self, options: &WalkOptions) -> bool {
+        (options.exclude_caches && self.has_cache_tag())
+            || options
+                .markers
+                .iter()
+                .any(|marker| self.names.contains(marker))
     }
 
     fn has_cache_tag(&self) -> bool {

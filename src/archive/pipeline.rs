@@ -21,6 +21,7 @@ use super::links::Linked;
 use super::plan::{Observe, Step};
 use super::record::{Observation, Recorder, interrupted, path_of};
 use super::small::SmallChunks;
+use super::steps::record_step;
 use super::visit::{Outcome, visit};
 use crate::base::{ChunkId, Error, ErrorKind, Event, Monitor, Result};
 use crate::format::{ChunkPlace, Content, Extent, FileType};
@@ -153,7 +154,7 @@ fn work(
 }
 
 /// Tells the others when a worker panics, so that nobody waits for it.
-struct Watch<'a>(&'a Frames<'a>);
+pub struct Watch<'a>(pub &'a Frames<'a>);
 
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
@@ -380,7 +381,10 @@ impl Pipeline<'_, '_> {
     fn record_one(&mut self, waiting: Waiting, met_at: u64) -> Result<()> {
         match waiting {
             Waiting::Visited(_) | Waiting::Taken => Ok(()),
-            Waiting::Ready(step) => self.record_step(step, met_at),
+            Waiting::Ready(step) => match record_step(self.recorder, step)? {
+                Some(file) => self.record_linked(file, met_at),
+                None => Ok(()),
+            },
             Waiting::Linked(file) => self.record_linked(file, met_at),
             Waiting::Back(file, outcome) => self.record_outcome(*file, outcome),
             Waiting::Grouped {
@@ -395,32 +399,6 @@ impl Pipeline<'_, '_> {
                 observation.content = Content::Extents(vec![Extent::Chunk(place)]);
                 self.record_outcome(*file, Outcome::Observed(observation))
             }
-        }
-    }
-
-    fn record_step(&mut self, step: Step<Place>, met_at: u64) -> Result<()> {
-        match step {
-            Step::Keep(seen) => {
-                self.recorder.keep(&seen);
-                Ok(())
-            }
-            Step::Inherit(inherit) => self.recorder.inherit(inherit),
-            Step::Tombstone {
-                key,
-                section,
-                excluded,
-                is_change,
-            } => self.recorder.tombstone(&key, section, excluded, is_change),
-            Step::Forget { key } => {
-                self.recorder.forget(&key);
-                Ok(())
-            }
-            Step::Warn {
-                key,
-                message,
-                is_partial,
-            } => self.recorder.warn(&key, &message, is_partial),
-            Step::Observe(file) => self.record_linked(file, met_at),
         }
     }
 

@@ -67,6 +67,7 @@ pub struct Recorder<'a> {
     groups: HashSet<u32>,
     totals: Totals,
     tells_changes: bool,
+    has_changes: bool,
 }
 
 /// What was counted.
@@ -99,7 +100,13 @@ impl<'a> Recorder<'a> {
             groups: HashSet::new(),
             totals: Totals::default(),
             tells_changes,
+            has_changes: false,
         }
+    }
+
+    /// Is anything recorded that is another version than the reference's, or of which the reference knows nothing?
+    pub fn has_changes(&self) -> bool {
+        self.has_changes
     }
 
     /// A file that is unchanged, and that the base has.
@@ -117,7 +124,7 @@ impl<'a> Recorder<'a> {
             inherit.entry.metadata.device = self.device(device);
         }
         if inherit.is_change {
-            self.directories.change(&inherit.key);
+            self.change(&inherit.key);
         }
         let metadata = &inherit.entry.metadata;
         self.count(metadata.file_type, metadata.size, inherit.repeats);
@@ -136,7 +143,7 @@ impl<'a> Recorder<'a> {
         is_change: bool,
     ) -> Result<()> {
         if is_change {
-            self.directories.change(key);
+            self.change(key);
             self.tell(
                 key,
                 if excluded {
@@ -156,7 +163,8 @@ impl<'a> Recorder<'a> {
     }
 
     /// Something of this key changed that needs no record of its own.
-    pub fn forget(&mut self, key: &Key) {
+    pub fn change(&mut self, key: &Key) {
+        self.has_changes = true;
         self.directories.change(key);
     }
 
@@ -256,7 +264,7 @@ impl<'a> Recorder<'a> {
                 if file.base.is_some() {
                     self.tombstone(&file.seen.key, section, false, before.is_some())?;
                 } else if before.is_some() {
-                    self.forget(&file.seen.key);
+                    self.change(&file.seen.key);
                 }
                 Ok(())
             }
@@ -376,7 +384,7 @@ impl<'a> Recorder<'a> {
 
     fn conclude<P>(&mut self, seen: &Seen<P>, entry: Entry, base: Option<&Based>) -> Result<()> {
         if entry.origin.is_none() {
-            self.directories.change(&seen.key);
+            self.change(&seen.key);
             self.tell(&seen.key, "is new or changed");
         }
         self.count(entry.metadata.file_type, entry.metadata.size, seen.repeats);

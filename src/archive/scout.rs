@@ -309,6 +309,7 @@ mod tests {
         WalkOptions {
             excludes: Excludes::new(&["left-out".to_string()]).unwrap(),
             exclude_caches: false,
+            markers: Vec::new(),
             one_file_system: false,
             never: never.iter().map(Status::identity).collect(),
         }

@@ -143,6 +143,25 @@ impl Status {
         };
     }
 
+    /// Becomes what `recorded` says, on the device that this says.
+    pub fn learn(&mut self, recorded: &Metadata) {
+        *self = Self {
+            file_type: recorded.file_type,
+            mode: recorded.mode,
+            uid: recorded.uid,
+            gid: recorded.gid,
+            mtime: recorded.mtime,
+            ctime: recorded.ctime,
+            btime: recorded.btime,
+            size: recorded.size,
+            blocks: recorded.blocks,
+            links: recorded.links,
+            rdev: recorded.rdev,
+            inode: recorded.inode,
+            device: self.device,
+        };
+    }
+
     /// This as an entry's metadata, together with what only opening the file tells. The device's ordinal is 0.
     pub fn with_details(&self, details: Details) -> Metadata {
         Metadata {

@@ -60,6 +60,8 @@ pub struct WalkOptions {
     pub excludes: Excludes,
     /// Leave out what lies in directories that are marked as caches.
     pub exclude_caches: bool,
+    /// Leave out what lies in directories that have a file of such a name.
+    pub markers: Vec<Vec<u8>>,
     /// Stay on the file system of each source.
     pub one_file_system: bool,
     /// Directories that are left out wherever they turn up: the repository's own.
@@ -121,7 +123,7 @@ impl Walk {
         };
         let key = level.key.child(name)?;
         let node = level.child_node(name);
-        if level.hides(name) && node.is_none() {
+        if level.hides(name, &self.options) && node.is_none() {
             return Ok(None);
         }
         let is_scouted = seen.is_some();

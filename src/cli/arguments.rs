@@ -11,6 +11,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use super::cache_use::CacheArguments;
 use super::password::PasswordArguments;
 use super::place::StoreArguments;
+use super::terminal::Color;
 use crate::repo::PointFilter;
 use crate::store::Location;
 
@@ -47,6 +48,21 @@ pub(super) struct GlobalArguments {
     /// Print and log more; twice for details, three times for everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
     pub verbose: u8,
+
+    /// When to show colours; auto is on a terminal, unless NO_COLOR is set
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_default_value = true,
+        help_heading = "Global options"
+    )]
+    pub color: Color,
+
+    /// Never start a pager, $BYGONE_PAGER, $PAGER or less, for what is longer than the terminal
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub no_pager: bool,
 
     #[command(flatten)]
     pub password: PasswordArguments,
@@ -85,6 +101,35 @@ impl PointFilterArguments {
     }
 }
 
+/// Narrows over which points a command looks that has a PATH of its own.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Which points")]
+pub struct SetFilterArguments {
+    /// Only points of this host
+    #[arg(long, value_name = "HOST")]
+    pub host: Option<String>,
+
+    /// Only points of this set
+    #[arg(long, value_name = "NAME")]
+    pub set: Option<String>,
+
+    /// Only points with this label; all of them, if given several times
+    #[arg(long, value_name = "K=V", value_parser = parse_label)]
+    pub label: Vec<(String, String)>,
+}
+
+impl SetFilterArguments {
+    /// The filter that was typed.
+    pub fn to_filter(&self) -> PointFilter {
+        PointFilter {
+            host: self.host.clone(),
+            set: self.set.clone(),
+            path: None,
+            labels: self.label.clone(),
+        }
+    }
+}
+
 /// Reads a size in bytes: `128K`, `128KiB` (both 1024 bytes each), `1.5MB` (10^6), `4096`.
 ///
 /// # Errors
@@ -97,10 +142,11 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     } else {
         text.to_owned()
     };
-    whole
-        .parse::<ByteSize>()
-        .map(|size| size.as_u64())
-        .map_err(|_| "expected a size such as 4096, 128K or 1.5MiB".to_owned())
+    // A sign would be taken for part of the number.
+    let begins = whole.starts_with(|first: char| first.is_ascii_digit() || first == '.');
+    let size = whole.parse::<ByteSize>().ok().filter(|_| begins);
+    size.map(|size| size.as_u64())
+        .ok_or_else(|| "expected a size such as 4096, 128K or 1.5MiB".to_owned())
 }
 
 /// Reads how long something may take: `30`, `30s` (seconds both) or `2m`. Not nothing, and no more than a day.
@@ -167,7 +213,9 @@ mod tests {
         assert_eq!(parse_size("1.5MiB"), Ok(3 << 19));
         assert_eq!(parse_size("2MB"), Ok(2_000_000));
         assert!(
-            parse_size("much").is_err() && parse_size("-1").is_err() && parse_size("").is_err()
+            ["much", "-1", "+1", "", "K"]
+                .iter()
+                .all(|text| parse_size(text).is_err())
         );
     }
 

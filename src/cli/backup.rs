@@ -1,21 +1,23 @@
 //! `bygone backup`: makes a restore point.
 
-use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde::Serialize;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 
 use super::arguments::{PointFilterArguments, parse_label, parse_name};
+use super::backup_input::{Input, NamedArguments, absolute};
+use super::backup_report::print;
+use super::config::{ConfiguredSet, LeaveOut};
 use super::context::Context;
 use super::outcome::Outcome;
-use super::output::{counted, local_time, of_two, size, text_of};
-use super::point_object::{PointObject, committed, point_fields};
+use super::point_object::point_fields;
 use crate::archive::OwnerNames;
-use crate::base::{Error, PointId, Result, Timestamp};
-use crate::format::{Figures, Point, PointKind};
-use crate::ops::backup::{BackupOptions, BackupReport, backup};
+use crate::base::{Error, ErrorKind, PointId, Result, Timestamp};
+use crate::format::PointKind;
+use crate::ops::backup::{BackupOptions, backup, backup_stream};
 use crate::repo::Repository;
 
 /// Back files up and commit a restore point
@@ -28,6 +30,9 @@ use crate::repo::Repository;
   bygone backup --full --label why=upgrade / --one-file-system --exclude-caches
   bygone backup --exclude '*.o' --exclude /target ~/src
   bygone backup --as /srv/data /srv/.snapshots/1/snapshot
+  bygone backup --set laptop
+  find . -newer stamp -print0 | bygone backup --files-from0 - --set recent
+  bygone backup --stdin-name /db.sql --stdin-from-command -- pg_dump -h db shop
 
 GLOB is as in a .gitignore file, relative to each PATH: '*.o' leaves out such files anywhere, '/target' only directly \
 in PATH, 'build/' only directories; '!keep.o' takes back. What PATH names is backed up even where a GLOB matches it.
@@ -35,6 +40,16 @@ in PATH, 'build/' only directories; '!keep.o' takes back. What PATH names is bac
 A file that cannot be read keeps the entry of the latest point, marked as carried. That, and whatever else was left \
 out, is a warning, and the exit code is 3: the point is committed. `bygone show` lists its warnings. The repository \
 itself is never backed up.
+
+A stream is read to its end, and becomes the one file of its point, for its owner only. If the command of \
+--stdin-from-command cannot be run, or fails, nothing is committed: whoever pipes into --stdin cannot tell that. A stream \
+that brings what the latest point has is no new version of the file, and keeps its times.
+
+Without PATH, --set NAME backs up the paths that the configuration has in [set.NAME], and takes what to leave out, \
+labels and the repository from there; see bygone-config(5). What [backup] there leaves out is left out of every backup \
+of paths.
+
+Of several lists of --files-from, and PATHs, all are backed up; the set is then named after the lists.
 
 With --full, a latest point that is damaged is a warning, too, and is done without.
 
@@ -44,7 +59,8 @@ anything else for it.
 
 JSON: an object of
 ", point_fields!(), "
-With --dry-run: dry_run (true), kind, parent, set, and the figures of these."))]
+Without a point, for --dry-run or --skip-if-unchanged: dry_run, unchanged_since (the id of the latest point if nothing \
+differs from it, or null), kind, parent, set, partial, warnings, and the figures of these."))]
 pub struct Arguments {
     /// Read every file and record every entry
     #[arg(long, group = "kind", help_heading = "Kind")]
@@ -74,7 +90,7 @@ pub struct Arguments {
     #[arg(long, value_name = "NAME", value_parser = parse_name, help_heading = "Name")]
     host: Option<String>,
 
-    /// The set that the point belongs to, instead of one named after the paths
+    /// The set that the point belongs to, instead of one named after the paths; without PATH, one that is configured
     #[arg(long, value_name = "NAME", value_parser = parse_name, help_heading = "Name")]
     set: Option<String>,
 
@@ -94,25 +110,80 @@ pub struct Arguments {
     #[arg(long, help_heading = "What to leave out")]
     exclude_caches: bool,
 
+    /// Leave out what lies in directories that have a file of this name; may be given several times
+    #[arg(long, value_name = "NAME", value_parser = OsStringValueParser::new().try_map(parse_marker), help_heading = "What to leave out")]
+    exclude_if_present: Vec<OsString>,
+
     /// Stay on the file system of each PATH
     #[arg(long, help_heading = "What to leave out")]
     one_file_system: bool,
 
+    #[command(flatten)]
+    named: NamedArguments,
+
+    /// Make no point if nothing differs from the latest one of the set
+    #[arg(long)]
+    skip_if_unchanged: bool,
+
     /// Read everything, tell what would be stored, and write nothing; -v names each entry
     #[arg(long)]
     dry_run: bool,
+}
 
-    /// What to back up: files and directories
-    #[arg(value_name = "PATH", required = true)]
-    paths: Vec<PathBuf>,
+impl Arguments {
+    /// The set that the configuration is to describe, as nothing else says what to back up.
+    pub(super) fn configured_set(&self) -> Option<&str> {
+        self.set.as_deref().filter(|_| self.named.is_empty())
+    }
+
+    /// What was typed of what is left out.
+    fn leave_out(&self) -> LeaveOut {
+        LeaveOut {
+            exclude: self.exclude.clone(),
+            exclude_from: self.exclude_from.clone(),
+            exclude_if_present: self.exclude_if_present.clone(),
+            exclude_caches: self.exclude_caches.then_some(true),
+            one_file_system: self.one_file_system.then_some(true),
+        }
+    }
 }
 
 /// Backs up and prints a summary.
 pub fn run(arguments: &Arguments, context: &Context) -> Result<Outcome> {
+    let configured = match arguments.configured_set() {
+        Some(name) => Some(context.config().set(name)?),
+        None => None,
+    };
+    let input = Input::of(&arguments.named, configured)?;
+    let mut leave_out = LeaveOut::default();
+    if matches!(input, Input::Paths { .. }) {
+        leave_out = context.config().backup.clone();
+    }
+    if let Some(set) = configured {
+        leave_out = leave_out.and(set.leave_out.clone());
+    }
+    let leave_out = leave_out.and(arguments.leave_out());
+    let excludes = excludes(&leave_out)?;
     let repository = context.open_repository()?;
-    let options = options(arguments, &repository, context)?;
+    let mut options = options(arguments, configured, &repository, context)?;
+    options.excludes = excludes;
+    options.exclude_caches = leave_out.exclude_caches.unwrap_or_default();
+    options.one_file_system = leave_out.one_file_system.unwrap_or_default();
+    options.exclude_if_present = leave_out
+        .exclude_if_present
+        .into_iter()
+        .map(OsString::into_vec)
+        .collect();
     let monitor = context.monitor()?;
-    let report = backup(&repository, &options, &monitor)?;
+    let report = match input {
+        Input::Paths { paths, lists } => {
+            options.set = options.set.or(lists);
+            options.paths = paths;
+            backup(&repository, &options, &monitor)
+        }
+        Input::Stream(source) => backup_stream(&repository, &options, source.start()?, &monitor),
+    };
+    let report = report.map_err(|error| explained(error, &repository))?;
     monitor.finish();
     print(&report, &options, context)?;
     Ok(match report.warnings {
@@ -121,33 +192,48 @@ pub fn run(arguments: &Arguments, context: &Context) -> Result<Outcome> {
     })
 }
 
+/// Says what becomes of a backup for which there is no room.
+fn explained(error: Error, repository: &Repository) -> Error {
+    if error.kind() != ErrorKind::Full {
+        return error;
+    }
+    Error::new(
+        ErrorKind::Full,
+        format!(
+            "{}: {error}; nothing was committed, and when there is room, what was stored by now will be found again",
+            repository.store().location()
+        ),
+    )
+}
+
+/// The options, but for what is backed up and what is left out.
 fn options(
     arguments: &Arguments,
+    configured: Option<&ConfiguredSet>,
     repository: &Repository,
     context: &Context,
 ) -> Result<BackupOptions> {
-    let host = match &arguments.host {
-        Some(host) => host.clone(),
-        None => this_host(),
-    };
+    let host = arguments.host.as_ref();
+    let host = host.or(configured.and_then(|set| set.host.as_ref()));
+    let host = host.map_or_else(this_host, Clone::clone);
+    let labels = configured.map_or(&[][..], |set| &set.labels);
     let now = context.now();
     Ok(BackupOptions {
         kind: kind(arguments),
         reupload: arguments.reupload,
-        labels: arguments.label.iter().cloned().collect::<BTreeMap<_, _>>(),
+        labels: labels.iter().chain(&arguments.label).cloned().collect(),
         parent: parent(arguments, &host, repository, context)?,
         host,
         set: arguments.set.clone(),
         user: this_user(),
-        paths: arguments
-            .paths
-            .iter()
-            .map(|path| absolute(path))
-            .collect::<Result<_>>()?,
+        paths: Vec::new(),
         recorded_as: arguments.recorded_as.as_deref().map(absolute).transpose()?,
-        excludes: excludes(arguments)?,
-        exclude_caches: arguments.exclude_caches,
-        one_file_system: arguments.one_file_system,
+        excludes: Vec::new(),
+        exclude_caches: false,
+        exclude_if_present: Vec::new(),
+        one_file_system: false,
+        skip_if_unchanged: arguments.skip_if_unchanged
+            || configured.is_some_and(|set| set.skip_if_unchanged),
         dry_run: arguments.dry_run,
         never: Vec::from_iter(context.repository_place()?.folder().map(Path::to_owned)),
         names: Box::new(SystemNames),
@@ -188,24 +274,28 @@ fn parent(
     Ok(Some(point.id))
 }
 
-/// `path` from the root; a slash at its end, which follows a symlink there, stays.
-fn absolute(path: &Path) -> Result<PathBuf> {
-    let mut absolute = std::path::absolute(path)
-        .map_err(|error| Error::io(format!("find {}", path.display()), error))?
-        .into_os_string()
-        .into_vec();
-    if path.as_os_str().as_bytes().ends_with(b"/") && !absolute.ends_with(b"/") {
-        absolute.push(b'/');
+/// A name that marks a directory.
+///
+/// # Errors
+/// Says what was expected.
+pub(super) fn parse_marker(name: OsString) -> std::result::Result<OsString, String> {
+    match name.as_bytes() {
+        b"" | b"." | b".." => Err("expected the name of a file, such as .nobackup".to_owned()),
+        bytes if bytes.contains(&b'/') => {
+            Err("expected the name of a file, without a slash".to_owned())
+        }
+        _ => Ok(name),
     }
-    Ok(PathBuf::from(std::ffi::OsString::from_vec(absolute)))
 }
 
 /// The globs that were given, and those in files, in this order.
-fn excludes(arguments: &Arguments) -> Result<Vec<String>> {
-    let mut excludes = arguments.exclude.clone();
-    for file in &arguments.exclude_from {
-        let text = std::fs::read_to_string(file)
-            .map_err(|error| Error::io(format!("read {}", file.display()), error))?;
+fn excludes(leave_out: &LeaveOut) -> Result<Vec<String>> {
+    let mut excludes = leave_out.exclude.clone();
+    for file in &leave_out.exclude_from {
+        let text = std::fs::read_to_string(file).map_err(|error| {
+            Error::io(format!("read the globs in {}", file.display()), error)
+                .with_kind(ErrorKind::Usage)
+        })?;
         excludes.extend(text.lines().map(str::to_owned));
     }
     // What says nothing need not stand in every point.
@@ -251,127 +341,5 @@ impl OwnerNames for SystemNames {
 
     fn group(&self, id: u32) -> Option<Vec<u8>> {
         uzers::get_group_by_gid(id).map(|group| group.name().as_bytes().to_vec())
-    }
-}
-
-/// What a dry run would have done.
-#[derive(Serialize)]
-struct DryRun<'a> {
-    dry_run: bool,
-    kind: &'static str,
-    parent: Option<PointId>,
-    set: &'a str,
-    partial: bool,
-    warnings: u64,
-    #[serde(flatten)]
-    figures: Figures,
-}
-
-fn print(report: &BackupReport, options: &BackupOptions, context: &Context) -> Result<()> {
-    let output = context.output();
-    if context.json() {
-        return match &report.point {
-            Some(point) => output.document(&PointObject::from(point)),
-            None => output.document(&DryRun {
-                dry_run: true,
-                kind: report.kind.word(),
-                parent: report.parent,
-                set: &report.set,
-                partial: report.partial,
-                warnings: report.warnings,
-                figures: report.figures,
-            }),
-        };
-    }
-    if context.quiet() {
-        return Ok(());
-    }
-    output.line(heading(report, options))?;
-    for line in summary(report) {
-        output.line(format_args!("  {line}"))?;
-    }
-    Ok(())
-}
-
-fn heading(report: &BackupReport, options: &BackupOptions) -> String {
-    let kind = report.kind.word();
-    let because = match report.kind == options.kind {
-        true => "",
-        false => ", as there is no point of its set to stand on",
-    };
-    match &report.point {
-        Some(point) => committed_line(point, kind, because),
-        None => format!("Dry run: it would be {kind}{because}. Nothing was written."),
-    }
-}
-
-fn committed_line(point: &Point, kind: &str, because: &str) -> String {
-    let stands_on = match point.parent {
-        Some(parent) => format!(" on {parent}"),
-        None => String::new(),
-    };
-    format!(
-        "Committed point {}, {}: {kind}{stands_on}{because}.",
-        point.id,
-        text_of(local_time(committed(point)).as_bytes()),
-    )
-}
-
-fn summary(report: &BackupReport) -> Vec<String> {
-    let figures = &report.figures;
-    let mut lines = vec![
-        format!(
-            "{} in {} and {}; {} recorded",
-            size(figures.bytes),
-            counted(figures.files, "file"),
-            of_two(figures.directories, "directory", "directories"),
-            of_two(figures.entries_recorded, "entry", "entries"),
-        ),
-        format!("{} read from the source", size(figures.read_bytes)),
-        format!(
-            "{} newly uploaded, {} stored",
-            size(figures.newly_uploaded_bytes),
-            size(figures.newly_uploaded_stored_bytes)
-        ),
-    ];
-    if figures.reuploaded_bytes > 0 {
-        lines.push(format!(
-            "{} re-uploaded, {} stored",
-            size(figures.reuploaded_bytes),
-            size(figures.reuploaded_stored_bytes)
-        ));
-    }
-    if report.point.is_some() {
-        lines.push(format!(
-            "{} added to the repository in {:.1} s",
-            size(figures.stored_bytes),
-            figures.duration_seconds
-        ));
-    }
-    if report.warnings > 0 {
-        lines.push(match report.partial {
-            true => format!(
-                "{}; what could not be read was carried from the point before, or left out",
-                counted(report.warnings, "warning")
-            ),
-            false => counted(report.warnings, "warning"),
-        });
-    }
-    lines
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_become_absolute_and_keep_a_slash_that_follows_a_symlink() {
-        let here = std::env::current_dir().unwrap();
-        assert_eq!(absolute(Path::new("a/./b")).unwrap(), here.join("a/b"));
-        assert_eq!(
-            absolute(Path::new("/a/")).unwrap().as_os_str().as_bytes(),
-            b"/a/"
-        );
-        assert_eq!(absolute(Path::new("/")).unwrap(), Path::new("/"));
     }
 }

@@ -177,7 +177,7 @@ fn print_table(shown: &[(&CacheFolder, CacheFigures)], context: &Context) -> Res
             used(figures).map_or_else(|| "-".to_owned(), local_time),
         ]);
     }
-    context.output().line(table.trim_fmt())
+    context.output().table(table, &[])
 }
 
 fn clear(caches: &[CacheFolder], pinned_too: bool, context: &Context) -> Result<Outcome> {

@@ -9,6 +9,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::arguments::{GlobalArguments, PointFilterArguments};
 use super::cache_use::CacheUse;
+use super::config::Config;
 use super::outcome;
 use super::output::Output;
 use super::password::PasswordSource;
@@ -24,6 +25,7 @@ use crate::store::{Location, Store};
 
 /// The surroundings of one run of a command.
 pub struct Context {
+    config: Config,
     place: Option<Location>,
     store: StoreArguments,
     cache: CacheUse,
@@ -34,16 +36,24 @@ pub struct Context {
 }
 
 impl Context {
-    /// What the global options say.
-    pub(super) fn new(global: &GlobalArguments) -> Self {
+    /// What the global options say, and the configuration beside them. `may_page`: output is read in a pager, where a person
+    /// sits at a terminal.
+    pub(super) fn new(global: &GlobalArguments, config: Config, may_page: bool) -> Self {
         Self {
+            config,
             place: global.repo.clone(),
             store: global.store.clone(),
             cache: CacheUse::new(&global.cache),
-            output: Output::new(global.json, global.quiet, global.verbose),
+            output: Output::new(global.json, global.quiet, global.verbose)
+                .on_terminal(global.color, may_page && !global.no_pager),
             password: PasswordSource::from(&global.password),
             opened: Mutex::new(None),
         }
+    }
+
+    /// What the configuration says of sets and of backups; of the repository, the options have it.
+    pub(super) fn config(&self) -> &Config {
+        &self.config
     }
 
     /// Where results, warnings and errors go.
@@ -74,7 +84,7 @@ impl Context {
         self.place.as_ref().ok_or_else(|| {
             Error::new(
                 ErrorKind::Usage,
-                "no repository is named: give -r REPO, or set BYGONE_REPO",
+                "no repository is named: give -r REPO, set BYGONE_REPO, or configure default_repository; see bygone-config(5)",
             )
         })
     }
@@ -215,6 +225,20 @@ impl Context {
         let catalogue = Catalogue::load(repository)?;
         let spec = PointSpec::parse(text, &|| self.now());
         select(&spec, &catalogue, &filter.to_filter())
+    }
+
+    /// Warns if TZ names a zone that this machine does not know: times would be shown, and read, in UTC.
+    pub(super) fn warn_of_zone(&self) {
+        let Some(zone) = std::env::var_os("TZ").filter(|zone| !zone.is_empty()) else {
+            return;
+        };
+        if jiff::tz::TimeZone::try_system().is_err() {
+            let zone = zone.to_string_lossy();
+            self.output.warning(
+                None,
+                &format!("TZ names a time zone that is not known here, {zone}: times are in UTC"),
+            );
+        }
     }
 
     /// Now, in the zone of this machine.

@@ -60,6 +60,13 @@ pub struct Arguments {
     compression: Compression,
 }
 
+impl Arguments {
+    /// The place, if one is named here: it means what it would mean after -r.
+    pub(super) fn take_place(&mut self) -> Option<Location> {
+        self.place.take()
+    }
+}
+
 /// What was made.
 #[derive(Serialize)]
 struct Made {
@@ -74,10 +81,7 @@ struct Made {
 
 /// Makes the repository.
 pub fn run(arguments: &Arguments, context: &Context) -> Result<Outcome> {
-    let place = match &arguments.place {
-        Some(place) => place,
-        None => context.repository_place()?,
-    };
+    let place = context.repository_place()?;
     let options = InitOptions {
         chunking: Chunking::with_chunk_bytes(arguments.chunk_size)?,
         compression: arguments.compression,

@@ -186,5 +186,5 @@ fn print_table(listed: &[ListedKey], context: &Context) -> Result<()> {
             text(&key.label),
         ]);
     }
-    context.output().line(table.trim_fmt())
+    context.output().table(table, &["LABEL", "USER", "HOST"])
 }

@@ -13,6 +13,7 @@ use super::arguments::PointFilterArguments;
 use super::context::Context;
 use super::outcome::Outcome;
 use super::output::text_of;
+use super::terminal::Paint;
 use crate::base::{Key, Result, RunId, Timestamp};
 use crate::fetch::Fetcher;
 use crate::format::run::Owners;
@@ -111,27 +112,34 @@ impl Listing<'_> {
             line.extend_from_slice(self.details(found)?.as_bytes());
             line.push(b' ');
         }
+        let paint = paint_of(&found.entry.metadata);
         if self.whole_paths {
             line.push(b'/');
-            self.append_name(&found.key.to_path(), &mut line);
+            self.append_name(&found.key.to_path(), paint, &mut line);
         } else {
-            self.append_name(found.key.name(), &mut line);
+            self.append_name(found.key.name(), paint, &mut line);
         }
         if self.long && found.entry.metadata.file_type == FileType::Symlink {
             line.extend_from_slice(b" -> ");
-            self.append_name(&found.entry.metadata.target, &mut line);
+            self.append_name(&found.entry.metadata.target, None, &mut line);
         }
         line.push(b'\n');
         self.context.output().bytes(&line)
     }
 
-    /// On a terminal as it may show it, else as it is, like ls(1).
-    fn append_name(&self, name: &[u8], line: &mut Vec<u8>) {
-        if self.context.output().is_terminal() {
-            line.extend_from_slice(text_of(name).as_bytes());
-        } else {
+    /// For a terminal as it may show it, else as it is, like ls(1).
+    fn append_name(&self, name: &[u8], paint: Option<Paint>, line: &mut Vec<u8>) {
+        let output = self.context.output();
+        if !output.is_terminal() && !output.shows_colors() {
             line.extend_from_slice(name);
+            return;
         }
+        let text = text_of(name);
+        let shown = match paint {
+            Some(paint) => output.painted(paint, &text),
+            None => text,
+        };
+        line.extend_from_slice(shown.as_bytes());
     }
 
     fn details(&mut self, found: &Found) -> Result<String> {
@@ -236,7 +244,8 @@ struct EntryObject {
     changed_while_read: bool,
 }
 
-fn type_word(file_type: FileType) -> &'static str {
+/// An entry's type as JSON shows it.
+pub(super) fn type_word(file_type: FileType) -> &'static str {
     match file_type {
         FileType::Directory => "directory",
         FileType::Regular => "file",
@@ -275,6 +284,20 @@ fn permissions(metadata: &Metadata) -> String {
     text
 }
 
+/// What colour a name has, if it is no mere file's.
+fn paint_of(metadata: &Metadata) -> Option<Paint> {
+    const MAY_BE_RUN: u32 = 0o111;
+    match metadata.file_type {
+        FileType::Directory => Some(Paint::Directory),
+        FileType::Symlink => Some(Paint::Symlink),
+        FileType::Regular if metadata.mode & MAY_BE_RUN != 0 => Some(Paint::Good),
+        FileType::Regular => None,
+        FileType::Fifo | FileType::Socket | FileType::CharacterDevice | FileType::BlockDevice => {
+            Some(Paint::Special)
+        }
+    }
+}
+
 /// The bytes of a path as hexadecimal digits, if text cannot show them.
 pub(super) fn hex_unless_utf8(path: &[u8]) -> Option<String> {
     std::str::from_utf8(path)
@@ -287,7 +310,8 @@ fn instant(time: &Timestamp) -> Option<jiff::Timestamp> {
     jiff::Timestamp::new(time.seconds, i32::try_from(time.nanoseconds).ok()?).ok()
 }
 
-fn rfc3339(time: &Timestamp) -> String {
+/// A file's time as JSON shows it.
+pub(super) fn rfc3339(time: &Timestamp) -> String {
     match instant(time) {
         Some(instant) => format!("{instant:.9}"),
         // Beyond year 9999: seconds since 1970, as date(1) takes them.
@@ -295,7 +319,8 @@ fn rfc3339(time: &Timestamp) -> String {
     }
 }
 
-fn local_minute(time: &Timestamp) -> String {
+/// A file's time as people of this machine's zone read it.
+pub(super) fn local_minute(time: &Timestamp) -> String {
     match instant(time) {
         Some(instant) => instant
             .to_zoned(TimeZone::system())

@@ -8,10 +8,21 @@ mod arguments;
 mod aws_profile;
 mod background;
 mod backup;
+mod backup_input;
+mod backup_report;
 mod cache;
 mod cache_use;
 mod check;
+mod completions;
+mod config;
+mod config_file;
 mod context;
+mod diff;
+mod dump;
+mod entry_fields;
+mod find;
+mod help;
+mod history;
 mod init;
 mod key;
 mod logging;
@@ -20,6 +31,8 @@ mod mount;
 mod mount_help;
 mod mount_log;
 mod mount_options;
+mod mounts;
+mod near;
 mod outcome;
 mod output;
 mod password;
@@ -29,22 +42,28 @@ mod point_object;
 mod points;
 mod progress;
 mod remembered;
+mod restore;
 mod show;
+mod stats;
+mod terminal;
 mod umount;
 mod unpin;
 mod watcher;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use self::arguments::GlobalArguments;
+use self::config::Config;
 use self::context::Context;
 use self::outcome::Outcome;
 use self::output::Output;
+use self::terminal::Color;
 use crate::base::{Error, ErrorKind, Result};
 
+pub use self::help::ENVIRONMENT;
 pub use self::outcome::EXIT_STATUSES;
 
 /// Backups as a filesystem.
@@ -77,12 +96,21 @@ enum Command {
     Points(points::Arguments),
     Show(show::Arguments),
     Ls(ls::Arguments),
+    Find(find::Arguments),
+    History(history::Arguments),
+    Diff(diff::Arguments),
+    Stats(stats::Arguments),
+    Restore(restore::Arguments),
+    Dump(dump::Arguments),
     Check(check::Arguments),
     Cache(cache::Arguments),
     Pin(pin::Arguments),
     Unpin(unpin::Arguments),
     Mount(mount::Arguments),
+    Mounts(mounts::Arguments),
     Umount(umount::Arguments),
+    Completions(completions::Arguments),
+    Help(help::Arguments),
 }
 
 impl Command {
@@ -102,6 +130,46 @@ impl Command {
         }
     }
 
+    /// Reads the configuration, and fills in from it what nobody typed. What takes mounts away does without: no mistake in
+    /// a file is to keep anybody from that.
+    fn configure(&mut self, global: &mut GlobalArguments) -> Result<Config> {
+        let set = match self {
+            Self::Mounts(_) | Self::Umount(_) | Self::Completions(_) | Self::Help(_) => {
+                return Ok(Config::default());
+            }
+            Self::Init(arguments) => {
+                global.repo = arguments.take_place().or(global.repo.take());
+                None
+            }
+            Self::Backup(arguments) => arguments.configured_set(),
+            _ => None,
+        };
+        let config = Config::load()?;
+        config.apply(set, global)?;
+        Ok(config)
+    }
+
+    /// Can its output be so long that it is to be read in a pager? What shows progress, or asks for something, has the
+    /// terminal for itself.
+    fn may_page(&self) -> bool {
+        match self {
+            Self::Points(_)
+            | Self::Show(_)
+            | Self::Ls(_)
+            | Self::Find(_)
+            | Self::History(_)
+            | Self::Stats(_)
+            | Self::Help(_) => true,
+            Self::Diff(arguments) => !arguments.shows_progress(),
+            _ => false,
+        }
+    }
+
+    /// Does it end as diff(1) does?
+    fn compares(&self) -> bool {
+        matches!(self, Self::Diff(_))
+    }
+
     fn run(&self, context: &Context) -> Result<Outcome> {
         match self {
             Self::Init(arguments) => init::run(arguments, context),
@@ -110,12 +178,21 @@ impl Command {
             Self::Points(arguments) => points::run(arguments, context),
             Self::Show(arguments) => show::run(arguments, context),
             Self::Ls(arguments) => ls::run(arguments, context),
+            Self::Find(arguments) => find::run(arguments, context),
+            Self::History(arguments) => history::run(arguments, context),
+            Self::Diff(arguments) => diff::run(arguments, context),
+            Self::Stats(arguments) => stats::run(arguments, context),
+            Self::Restore(arguments) => restore::run(arguments, context),
+            Self::Dump(arguments) => dump::run(arguments, context),
             Self::Check(arguments) => check::run(arguments, context),
             Self::Cache(arguments) => cache::run(arguments, context),
             Self::Pin(arguments) => pin::run(arguments, context),
             Self::Unpin(arguments) => unpin::run(arguments, context),
             Self::Mount(arguments) => mount::run(arguments, context),
+            Self::Mounts(arguments) => mounts::run(arguments, context),
             Self::Umount(arguments) => umount::run(arguments, context),
+            Self::Completions(arguments) => completions::run(arguments, context),
+            Self::Help(arguments) => help::run(arguments, context),
         }
     }
 }
@@ -127,8 +204,14 @@ pub fn command() -> clap::Command {
 
 /// Runs what the process's arguments say, and gives its exit code.
 pub fn main() -> ExitCode {
+    if completions::answer(command) {
+        return ExitCode::SUCCESS;
+    }
     raise_open_files();
-    let mut line = match CommandLine::try_parse() {
+    let color = Color::typed(std::env::args_os());
+    let parsed = command().color(color.for_help()).try_get_matches();
+    let parsed = parsed.and_then(|matches| CommandLine::from_arg_matches(&matches));
+    let mut line = match parsed {
         Ok(line) => line,
         Err(error) if error.use_stderr() && asks_for_json() => {
             return refused_as_json(&error);
@@ -138,15 +221,33 @@ pub fn main() -> ExitCode {
     line.command
         .start_log(line.global.verbose, line.global.json);
     let applied = line.command.apply_options(&mut line.global);
-    let context = Context::new(&line.global);
+    let (config, configured) = match line.command.configure(&mut line.global) {
+        Ok(config) => (config, Ok(())),
+        Err(error) => (Config::default(), Err(error)),
+    };
+    let context = Context::new(&line.global, config, line.command.may_page());
+    context.warn_of_zone();
     let result = applied
-        .and_then(|()| line.command.run(&context))
-        .and_then(|outcome| context.output().flush().map(|()| outcome));
+        .and(configured)
+        .and_then(|()| line.command.run(&context));
+    let result = seen_to_its_end(result, context.output());
     context.remember();
+    let compares = line.command.compares();
     if let Err(error) = &result {
-        context.output().error(error);
+        let exit_code = outcome::failure_code(error, compares);
+        context.output().error(error, exit_code);
     }
-    outcome::exit_code(&result)
+    outcome::exit_code(&result, compares)
+}
+
+/// The result of a command, once whoever reads its output has it. Who leaves a pager has seen enough: that is no failure.
+fn seen_to_its_end(result: Result<Outcome>, output: &Output) -> Result<Outcome> {
+    let finished = output.finish();
+    match (result, finished) {
+        (Err(error), Ok(())) if outcome::is_reader_gone(&error) => Ok(Outcome::Done),
+        (Err(error), _) | (Ok(_), Err(error)) => Err(error),
+        (Ok(outcome), Ok(())) => Ok(outcome),
+    }
 }
 
 /// Files that may be open at once, where the system lets a process ask for more than the usual 1,024: a backup holds
@@ -184,8 +285,8 @@ fn refused_as_json(error: &clap::Error) -> ExitCode {
     let message = text.lines().next().unwrap_or_default();
     let message = message.strip_prefix("error: ").unwrap_or(message);
     let error = Error::new(ErrorKind::Usage, message);
-    Output::new(true, false, 0).error(&error);
-    outcome::exit_code(&Err(error))
+    Output::new(true, false, 0).error(&error, outcome::error_code(&error));
+    outcome::exit_code(&Err(error), false)
 }
 
 #[cfg(test)]

@@ -22,7 +22,9 @@ use super::watcher::Watcher;
 use crate::base::{Error, ErrorKind, PointId, Result};
 use crate::fetch::Fetcher;
 use crate::format::Point;
-use crate::fuse::{MountOptions, MountedTree, Order, Protected, keep_apart, prepare, source_name};
+use crate::fuse::{
+    MountOptions, MountedTree, Order, Protected, Telling, keep_apart, prepare, source_name,
+};
 use crate::ops::select::{PointSpec, select, select_from};
 use crate::repo::{Catalogue, Repository, newest_of_chains};
 use crate::seal::Password;
@@ -60,6 +62,10 @@ pub struct Arguments {
     #[arg(skip)]
     pub(super) no_exec: bool,
 
+    /// Hide what is in the folder, should something be
+    #[arg(skip)]
+    pub(super) nonempty: bool,
+
     /// Look for new points so often; every 2 seconds by default, and every 60 of a distant repository
     #[arg(long, value_name = "SECONDS", value_parser = parse_refresh)]
     pub(super) refresh: Option<Duration>,
@@ -75,6 +81,10 @@ pub struct Arguments {
     /// Log to this file rather than to the system's log, or to the terminal in the foreground
     #[arg(long, value_name = "FILE")]
     pub(super) log_file: Option<PathBuf>,
+
+    /// Keep what the mount has done in this file, for the textfile collector of Prometheus; see Metrics
+    #[arg(long, value_name = "FILE")]
+    pub(super) metrics_file: Option<PathBuf>,
 
     /// Where the password is, if fstab says so
     #[arg(skip)]
@@ -158,7 +168,7 @@ pub fn run(arguments: &Arguments, context: &Context) -> Result<Outcome> {
         protected.push(keep_off(&cache, "the disk cache", false));
     }
     // Before anything is loaded: whoever mistypes a place is told at once.
-    let place = prepare(&arguments.place, &protected)?;
+    let place = prepare(&arguments.place, &protected, arguments.nonempty)?;
     if arguments.foreground {
         return serve(arguments, context, &place, state, None);
     }
@@ -170,6 +180,13 @@ pub fn run(arguments: &Arguments, context: &Context) -> Result<Outcome> {
             Beginning::Ended(code) => std::process::exit(code),
         },
     }
+}
+
+/// The file of metrics, wherever this process goes.
+fn metrics_file(arguments: &Arguments) -> Result<Option<PathBuf>> {
+    let path = arguments.metrics_file.as_ref();
+    let whole = path.map(std::path::absolute).transpose();
+    whole.map_err(|error| Error::io("find the file of metrics", error))
 }
 
 fn keep_off(path: &Path, noun: &'static str, inside_is_allowed: bool) -> Protected {
@@ -212,7 +229,11 @@ fn serve(
         timeout: arguments.timeout,
     };
     let source = source_name(repository.id(), point);
-    let mounted = MountedTree::mount(tree, place, &source, &options)?;
+    let mut mounted = MountedTree::mount(tree, place, &source, &options)?;
+    mounted.begin_telling(&Telling {
+        repository: context.repository_place()?.to_string(),
+        metrics_file: metrics_file(arguments)?,
+    })?;
     match watcher {
         Ok(mut watcher) => watcher.watch(mounted.device()),
         Err(error) => warn!("{error}"),

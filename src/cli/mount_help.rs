@@ -6,18 +6,26 @@ pub(super) const AFTER_OPTIONS: &str = "Examples:
   bygone mount --point yesterday /mnt/past      one of them
   bygone mount --allow-other --host moon /mnt/past
   bygone umount /mnt/past                       umount(8) does it too
+  mount -t bygone /srv/backup /mnt/past -o point=latest,allow_other
 
 Password: where that of an encrypted repository comes from
   --password-file, --password-command or BYGONE_PASSWORD; else it is asked for at the terminal, before the mount goes
   into the background. In fstab: the option password_file=FILE or password_command=COMMAND.
 
-fstab: what may follow -o, separated by commas
+fstab: lines such as these, with the helper that scripts/install puts in place
+  /srv/backup  /mnt/past  bygone  noauto,allow_other                                   0 0
+  bygone:home  /mnt/past  bygone  nofail,x-systemd.automount,allow_other,point=latest  0 0
+  The first word is a repository's place, or bygone: and its name in /etc/bygone/config.toml; see bygone-config(5).
+  A map of autofs:
+  past  -fstype=bygone,allow_other  :/srv/backup
+
+Mount options: what may follow -o, separated by commas
   The options above without their dashes, with = before a value: allow_other, no_permissions, foreground, point=POINT,
-  owner=UID:GID, refresh=SECONDS, timeout=TIME, cache_memory=SIZE, log_file=FILE, host=HOST, set=NAME, path=PATH,
-  label=K=V. Of those that all commands have: cache_dir=DIR, cache_size=SIZE, limit_download=SIZE, store_option=K=V
-  (several times, if need be), password_file=FILE and password_command=COMMAND. And noexec. What every mount is (ro,
-  nosuid, nodev), and what only readers of fstab need (noauto, user, nofail, _netdev, x-systemd.automount and its like),
-  is taken too. A value cannot have a comma in it.
+  owner=UID:GID, refresh=SECONDS, timeout=TIME, cache_memory=SIZE, log_file=FILE, metrics_file=FILE, host=HOST, set=NAME,
+  path=PATH, label=K=V. Of those that all commands have: cache_dir=DIR, cache_size=SIZE, limit_download=SIZE,
+  store_option=K=V (several times, if need be), password_file=FILE and password_command=COMMAND. And noexec; and nonempty,
+  to hide what is in the folder. What every mount is (ro, nosuid, nodev), and what only readers of fstab need (noauto,
+  user, nofail, _netdev, x-systemd.automount and its like), is taken too. A value cannot have a comma in it.
 
 Tuning: what each option costs and gains
   --cache-memory SIZE  How much of what was fetched is kept, decompressed: 64M unless told otherwise, and never more.
@@ -59,6 +67,24 @@ Log:
     frames   fetched, verified and decompressed
     fetched  requests to the repository for content and entries, and the bytes that they brought
     cache    what --cache-memory limits: bytes now, the most that they were, and the limit
+
+Metrics: what --metrics-file keeps, for the textfile collector of Prometheus' node exporter (name the file *.prom)
+  Written when the mount begins, every 15 seconds, and when it ends, each time whole and under another name first. All
+  begin with bygone_mount_ and have the labels mount_point and repository:
+    up, start_time_seconds         is it mounted, and since when
+    requests_total                 requests of the kernel, by kind
+    errors_total                   requests that failed
+    read_bytes_total               bytes of files that readers were given
+    cache_hits_total, cache_misses_total, cache_bytes          what --cache-memory gains and holds
+    store_requests_total, store_read_bytes_total               requests to the repository, and what these brought
+  bygone mounts tells the most important ones of all mounts.
+
+Extended attributes: told when asked for by name, as by getfattr -n, and not listed, so that no copy carries them
+  user.bygone.point    the id of the point that recorded this version first; of a folder, the last change below it
+  user.bygone.hash     BLAKE3 of a file's content, in hexadecimal, where it is recorded or one chunk is the file
+  user.bygone.chunks   how many chunks a file's content is in; then their ids, a line each, if they are 1000 at most
+  user.bygone.local    how many bytes of a file's content can be had without a network
+  user.bygone.btime    the birth time, in seconds and nanoseconds since 1970, where it is recorded
 
 Sudden end:
   If the mount's process is killed, whoever uses the mount gets ENOTCONN, and bygone mount at the same place clears the

@@ -11,12 +11,11 @@ use super::mount::{Arguments, parse_owner, parse_refresh};
 use crate::base::{Error, ErrorKind, Result};
 
 /// What every mount is, what changes nothing about one that is read-only, and what is for readers of fstab.
-const WITHOUT_EFFECT: [&str; 27] = [
+const WITHOUT_EFFECT: [&str; 26] = [
     "ro",
     "nosuid",
     "nodev",
     "default_permissions",
-    "nonempty",
     "exec",
     "async",
     "sync",
@@ -73,6 +72,7 @@ fn apply_word(arguments: &mut Arguments, name: &str, spelled: &str) -> Result<()
         "no_permissions" => arguments.no_permissions = true,
         "foreground" => arguments.foreground = true,
         "noexec" => arguments.no_exec = true,
+        "nonempty" => arguments.nonempty = true,
         "rw" => return Err(refused(name, "a restore point is never written to")),
         "suid" | "dev" => {
             return Err(refused(
@@ -98,6 +98,7 @@ fn apply_value(arguments: &mut Arguments, name: &str, spelled: &str, value: &str
         "password_file" => arguments.password.file = Some(PathBuf::from(value)),
         "password_command" => arguments.password.command = Some(value.to_owned()),
         "log_file" => arguments.log_file = Some(PathBuf::from(value)),
+        "metrics_file" => arguments.metrics_file = Some(PathBuf::from(value)),
         "host" => filter.host = Some(value.to_owned()),
         "set" => filter.set = Some(value.to_owned()),
         "path" => filter.path = Some(PathBuf::from(value)),

@@ -13,6 +13,8 @@ pub enum Outcome {
     Warnings,
     /// The repository was read and is damaged.
     Damage,
+    /// What was compared differs.
+    Differs,
 }
 
 /// The exit code after SIGINT or SIGTERM: what a shell shows for a command that SIGINT ended.
@@ -21,15 +23,21 @@ pub(super) const INTERRUPTED: u8 = 130;
 /// The exit code when whoever read standard output has gone: what a shell shows for a command that SIGPIPE ended.
 const READER_GONE: u8 = 141;
 
+/// The exit code of a comparison that found differences, as of diff(1).
+const DIFFERS: u8 = 1;
+
 const USAGE: u8 = 2;
 
 /// Every exit code and what it means, for the man pages. A test holds it against the code.
 pub const EXIT_STATUSES: [(u8, &str); 16] = [
     (0, "All is well."),
-    (1, "It failed, for a reason that has no code of its own."),
+    (
+        DIFFERS,
+        "It failed, for a reason that has no code of its own. Of diff: something differs.",
+    ),
     (
         USAGE,
-        "The request is wrong: an option, a name, a point that does not exist.",
+        "The request is wrong: an option, a name, a point that does not exist. Of diff: also what is 1 elsewhere.",
     ),
     (
         3,
@@ -55,12 +63,21 @@ pub const EXIT_STATUSES: [(u8, &str); 16] = [
     (101, "An error in bygone itself: please report it."),
 ];
 
-/// The exit code of a command's result.
-pub(super) fn exit_code(result: &Result<Outcome>) -> ExitCode {
+/// The exit code of a command's result. `compares`: the command is a comparison, whose 1 means that something differs, and
+/// which fails with 2 where others do with 1.
+pub(super) fn exit_code(result: &Result<Outcome>, compares: bool) -> ExitCode {
     ExitCode::from(match result {
         Ok(outcome) => outcome_code(*outcome),
-        Err(error) => error_code(error),
+        Err(error) => failure_code(error, compares),
     })
+}
+
+/// The exit code that `error` ends a command with; see `exit_code`.
+pub(super) fn failure_code(error: &Error, compares: bool) -> u8 {
+    match error_code(error) {
+        DIFFERS if compares => USAGE,
+        code => code,
+    }
 }
 
 /// Prints what clap has to say (help, the version, or what is wrong with the arguments), and gives the exit code.
@@ -90,6 +107,7 @@ fn outcome_code(outcome: Outcome) -> u8 {
         Outcome::Done => 0,
         Outcome::Warnings => 3,
         Outcome::Damage => 20,
+        Outcome::Differs => DIFFERS,
     }
 }
 
@@ -149,7 +167,13 @@ mod tests {
 
     #[test]
     fn every_exit_code_is_documented_and_every_kind_has_its_own() {
-        let outcomes = [Outcome::Done, Outcome::Warnings, Outcome::Damage].map(outcome_code);
+        let outcomes = [
+            Outcome::Done,
+            Outcome::Warnings,
+            Outcome::Damage,
+            Outcome::Differs,
+        ]
+        .map(outcome_code);
         let kinds = KINDS.map(kind_code);
         for code in outcomes.iter().chain(&kinds) {
             assert!(
@@ -161,6 +185,15 @@ mod tests {
         distinct.sort_unstable();
         distinct.dedup();
         assert_eq!(distinct.len(), kinds.len());
+    }
+
+    #[test]
+    fn a_comparison_that_fails_is_told_from_one_that_found_something() {
+        let failed = Error::new(ErrorKind::Failed, "it broke");
+        assert_eq!(failure_code(&failed, false), 1);
+        assert_eq!(failure_code(&failed, true), 2);
+        let damaged = Error::new(ErrorKind::Corrupt, "it is damaged");
+        assert_eq!(failure_code(&damaged, true), 20);
     }
 
     #[test]

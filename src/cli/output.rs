@@ -3,16 +3,18 @@
 //! Text is for people and may change. JSON has stable, documented fields: numbers are exact, times are RFC 3339.
 //! A write that fails is returned, never a panic: a reader such as `head` may go at any time.
 
-use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+use std::borrow::Cow;
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytesize::ByteSize;
-use comfy_table::{CellAlignment, ContentArrangement, Table};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
 use log::Level;
 use serde::Serialize;
 
 use super::outcome;
+use super::terminal::{self, Color, Paint, Sink};
 use crate::base::{Error, Result};
 
 /// Standard output and standard error, and the options that say how to use them.
@@ -21,7 +23,8 @@ pub struct Output {
     quiet: bool,
     verbose: u8,
     terminal: bool,
-    standard: Mutex<BufWriter<Stdout>>,
+    color: Color,
+    standard: Mutex<BufWriter<Sink>>,
 }
 
 impl Output {
@@ -32,7 +35,18 @@ impl Output {
             quiet,
             verbose,
             terminal: io::stdout().is_terminal(),
-            standard: Mutex::new(BufWriter::with_capacity(64 << 10, io::stdout())),
+            color: Color::default(),
+            standard: Mutex::new(BufWriter::with_capacity(64 << 10, Sink::new(false))),
+        }
+    }
+
+    /// The same in colours, as `color` says, and in a pager, if `may_page` and there is a terminal for it.
+    pub(super) fn on_terminal(self, color: Color, may_page: bool) -> Self {
+        let sink = Sink::new(may_page && self.terminal && io::stdin().is_terminal());
+        Self {
+            color,
+            standard: Mutex::new(BufWriter::with_capacity(64 << 10, sink)),
+            ..self
         }
     }
 
@@ -54,6 +68,38 @@ impl Output {
     /// Does a person read standard output?
     pub fn is_terminal(&self) -> bool {
         self.terminal
+    }
+
+    /// `text` for standard output, in the colour of `paint` if colours are wanted there.
+    pub fn painted(&self, paint: Paint, text: &str) -> String {
+        match self.shows_colors() {
+            true => paint.on(text),
+            false => text.to_owned(),
+        }
+    }
+
+    /// A unified diff for standard output: what comes and what goes in colours, if they are wanted there.
+    pub fn painted_diff<'a>(&self, text: &'a [u8]) -> Cow<'a, [u8]> {
+        match self.shows_colors() {
+            true => Cow::Owned(terminal::painted_diff(text)),
+            false => Cow::Borrowed(text),
+        }
+    }
+
+    /// Are colours wanted on standard output?
+    pub fn shows_colors(&self) -> bool {
+        self.color.is_wanted(self.terminal) && !self.json
+    }
+
+    /// Writes a table. On a terminal that is too narrow for it, what may take several lines does, and then the columns
+    /// with the headers `expendable` are left out, the first one first.
+    pub fn table(&self, mut table: Table, expendable: &[&str]) -> Result<()> {
+        if self.terminal
+            && let Some(width) = terminal::width()
+        {
+            fit(&mut table, usize::from(width), expendable);
+        }
+        self.line(table.trim_fmt())
     }
 
     /// Writes bytes as they are.
@@ -92,8 +138,20 @@ impl Output {
         self.lock().flush().map_err(write_error)
     }
 
-    /// Tells of an error on standard error, unless it is that nobody reads standard output any more.
-    pub(super) fn error(&self, error: &Error) {
+    /// Hands what was written to whoever reads it, and waits until they have read it, if that is in a pager; who leaves
+    /// that has seen enough. Nothing is written after this.
+    pub(super) fn finish(&self) -> Result<()> {
+        let mut standard = self.lock();
+        let flushed = standard.flush().map_err(write_error);
+        match standard.get_mut().close() {
+            true => Ok(()),
+            false => flushed,
+        }
+    }
+
+    /// Tells of an error, which ends the process with `exit_code`, on standard error; unless it is that nobody reads
+    /// standard output any more.
+    pub(super) fn error(&self, error: &Error, exit_code: u8) {
         if outcome::is_reader_gone(error) {
             return;
         }
@@ -102,11 +160,20 @@ impl Output {
                 kind: "error",
                 error: outcome::kind_word(error.kind()),
                 message: error.to_string(),
-                exit_code: outcome::error_code(error),
+                exit_code,
             };
             print_error_object(&object);
         } else {
-            print_error_line(&format!("bygone: {}", visible(&error.to_string())));
+            let name = self.painted_error(Paint::Bad, "bygone:");
+            print_error_line(&format!("{name} {}", visible(&error.to_string())));
+        }
+    }
+
+    /// `text` for standard error.
+    fn painted_error(&self, paint: Paint, text: &str) -> String {
+        match self.color.is_wanted(io::stderr().is_terminal()) {
+            true => paint.on(text),
+            false => text.to_owned(),
         }
     }
 
@@ -120,13 +187,14 @@ impl Output {
             });
             return;
         }
+        let name = self.painted_error(Paint::Warning, "bygone: warning:");
         match path {
             Some(path) => print_error_line(&format!(
-                "bygone: warning: {}: {}",
+                "{name} {}: {}",
                 text_of(path.as_os_str().as_encoded_bytes()),
                 visible(message)
             )),
-            None => print_error_line(&format!("bygone: warning: {}", visible(message))),
+            None => print_error_line(&format!("{name} {}", visible(message))),
         }
     }
 
@@ -137,7 +205,7 @@ impl Output {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BufWriter<Stdout>> {
+    fn lock(&self) -> MutexGuard<'_, BufWriter<Sink>> {
         // A thread that panicked while it printed leaves a buffer that is still one.
         self.standard.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -219,6 +287,57 @@ pub fn table(headers: &[&str], right: &[usize]) -> Table {
     table
 }
 
+/// Columns whose text may be cut into several lines; all others are names and numbers, to be copied.
+const CUT: [&str; 8] = [
+    "HOST",
+    "PATHS",
+    "PATH",
+    "LABELS",
+    "LABEL",
+    "SET",
+    "WHAT",
+    "REPOSITORY",
+];
+
+/// The least width of those.
+const CUT_COLUMNS_MIN: usize = 12;
+
+/// Makes `table` no wider than `width`, as far as its columns and the headers of those that are `expendable` allow.
+fn fit(table: &mut Table, width: usize, expendable: &[&str]) {
+    let headers: Vec<String> = table
+        .header()
+        .map(|header| header.cell_iter().map(|cell| cell.content()).collect())
+        .unwrap_or_default();
+    let widths: Vec<usize> = table
+        .column_max_content_widths()
+        .into_iter()
+        .map(usize::from)
+        .collect();
+    let is_cut = |index: usize| CUT.contains(&headers[index].as_str());
+    // With what stands between it and the next column.
+    let needed = |index: usize| match is_cut(index) {
+        true => widths[index].min(CUT_COLUMNS_MIN.max(headers[index].len())) + 2,
+        false => widths[index] + 2,
+    };
+    let mut shown: Vec<usize> = (0..headers.len().min(widths.len())).collect();
+    for name in expendable {
+        if shown.iter().map(|index| needed(*index)).sum::<usize>() <= width {
+            break;
+        }
+        shown.retain(|index| headers[*index] != *name);
+    }
+    table
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(u16::try_from(width).unwrap_or(u16::MAX));
+    for (index, column) in table.column_iter_mut().enumerate() {
+        if !shown.contains(&index) {
+            column.set_constraint(ColumnConstraint::Hidden);
+        } else if !is_cut(index) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+    }
+}
+
 /// A number of bytes as people read it: `1.5 MiB`.
 pub fn size(bytes: u64) -> String {
     ByteSize::b(bytes).display().iec().to_string()
@@ -285,6 +404,40 @@ fn is_deceptive(character: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_table_fits_as_narrow_a_terminal_as_its_columns_allow() {
+        let wide = |width: usize| {
+            let mut table = table(&["ID", "TIME", "PATHS", "FILES"], &[3]);
+            table.add_row(["2026-id", "12:30", "/home/ada /home/charles /etc", "7"]);
+            fit(&mut table, width, &["TIME", "FILES"]);
+            table.trim_fmt()
+        };
+        assert_eq!(
+            wide(80),
+            "ID       TIME   PATHS                         FILES\n\
+             2026-id  12:30  /home/ada /home/charles /etc      7"
+        );
+        assert_eq!(
+            wide(45),
+            "ID       TIME   PATHS               FILES\n\
+             2026-id  12:30  /home/ada               7\n                /home/charles /etc"
+        );
+        assert!(
+            !wide(30).contains("TIME") && wide(30).contains("FILES"),
+            "{}",
+            wide(30)
+        );
+        assert!(
+            !wide(20).contains("FILES") && wide(20).contains("2026-id"),
+            "{}",
+            wide(20)
+        );
+        for width in 24..80 {
+            let longest = wide(width).lines().map(str::len).max().unwrap();
+            assert!(longest <= width, "{width}: {}", wide(width));
+        }
+    }
 
     #[test]
     fn names_are_shown_without_what_a_terminal_would_obey() {

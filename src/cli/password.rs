@@ -49,6 +49,17 @@ pub(super) struct PasswordArguments {
     password_command: Option<String>,
 }
 
+impl PasswordArguments {
+    /// Fills in what the configuration says of the repository, where neither an argument nor the variable gives a
+    /// password.
+    pub(super) fn fill_in(&mut self, file: Option<&Path>, command: Option<&str>) {
+        if !PasswordSource::from(&*self).is_given() {
+            self.password_file = file.map(Path::to_owned);
+            self.password_command = command.map(ToOwned::to_owned);
+        }
+    }
+}
+
 /// Says where a new password is.
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct NewPasswordArguments {

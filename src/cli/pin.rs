@@ -170,7 +170,7 @@ fn list(context: &Context) -> Result<Outcome> {
             text_of(&shown(&pin.path)),
         ]);
     }
-    context.output().line(table.trim_fmt())?;
+    context.output().table(table, &["MADE", "SIZE"])?;
     Ok(Outcome::Done)
 }
 

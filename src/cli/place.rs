@@ -115,6 +115,19 @@ impl StoreArguments {
         Ok(())
     }
 
+    /// Fills in what the configuration says of the repository, and nobody typed. Of an option that is set twice, the
+    /// later one counts.
+    pub(super) fn fill_in(
+        &mut self,
+        options: &[(String, String)],
+        limit_upload: Option<NonZeroU64>,
+        limit_download: Option<NonZeroU64>,
+    ) {
+        self.store_option.splice(0..0, options.iter().cloned());
+        self.limit_upload = self.limit_upload.or(limit_upload);
+        self.limit_download = self.limit_download.or(limit_download);
+    }
+
     /// All that the store at `location` has to know.
     ///
     /// # Errors
@@ -266,7 +279,7 @@ fn is_identity(option: &str) -> bool {
 }
 
 /// Reads an option, `K=V`, which must not be secret.
-fn parse_store_option(text: &str) -> std::result::Result<(String, String), String> {
+pub(super) fn parse_store_option(text: &str) -> std::result::Result<(String, String), String> {
     let (name, value) = text
         .split_once('=')
         .filter(|(name, _)| !name.is_empty())
@@ -291,7 +304,7 @@ fn is_secret(name: &str) -> bool {
         || name.ends_with("_key")
 }
 
-fn parse_rate(text: &str) -> std::result::Result<NonZeroU64, String> {
+pub(super) fn parse_rate(text: &str) -> std::result::Result<NonZeroU64, String> {
     NonZeroU64::new(parse_size(text)?).ok_or_else(|| "expected more than nothing".to_owned())
 }
 

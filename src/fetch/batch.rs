@@ -286,6 +286,16 @@ impl Fetcher {
         }
     }
 
+    /// Can a piece be had without a network?
+    pub(super) fn is_here(&self, wanted: &Wanted<'_>) -> bool {
+        if self.distant.is_none() || self.memory.is_known(&wanted.key) {
+            return true;
+        }
+        let (name, range) = (wanted.key.object.name(), wanted.range());
+        let nearby = self.repository().store().get_range_nearby(&name, range);
+        nearby.is_some()
+    }
+
     /// What may come with one request from this store.
     pub(super) fn bounds(&self) -> Bounds {
         let gap_bytes_max = match self.distant {

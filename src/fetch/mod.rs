@@ -19,6 +19,7 @@ mod memory;
 mod parts;
 mod patience;
 mod recover;
+mod scan;
 mod segmented;
 mod waiting;
 
@@ -178,6 +179,16 @@ impl Fetcher {
     /// message names chunk, pack and offset.
     pub fn chunk(&self, place: &ChunkPlace) -> Result<ChunkBytes> {
         self.chunk_of(SealedKind::Data, place)
+    }
+
+    /// Can a chunk be had without a network: from memory, a disk of this machine, or its cache?
+    pub fn has_chunk_here(&self, place: &ChunkPlace) -> bool {
+        self.is_here(&Wanted::frame(SealedKind::Data, place))
+    }
+
+    /// The same of a chunk that is an extent list.
+    pub fn has_extent_list_here(&self, place: &ChunkPlace) -> bool {
+        self.is_here(&Wanted::frame(SealedKind::ExtentList, place))
     }
 
     /// A chunk that is an extent list, verified.

@@ -24,7 +24,7 @@ use log::error;
 
 use super::answers::Answers;
 use super::attributes::{duration, fuse_type, placeholder};
-use super::counts::{Counts, RequestKind};
+use super::counts::RequestKind;
 use super::errno::errno;
 use super::near::{Asked, Near};
 use super::options::MountOptions;
@@ -54,7 +54,6 @@ pub(super) struct Adapter {
     answers: Arc<Answers>,
     obeys_acls: bool,
     near: Near,
-    counts: Arc<Counts>,
     waiting: Arc<WaitLimit>,
     pool: Pool,
     /// How long a distant store may keep a request waiting.
@@ -75,7 +74,6 @@ impl Adapter {
     pub(super) fn new(
         answers: Answers,
         near: Near,
-        counts: Arc<Counts>,
         threads: usize,
         options: &MountOptions,
     ) -> Self {
@@ -85,7 +83,6 @@ impl Adapter {
             answers: Arc::new(answers),
             obeys_acls: options.obeys_acls(),
             near,
-            counts,
             waiting: WaitLimit::new(threads - 1, is_distant),
             pool: Pool::new(),
         }
@@ -102,9 +99,9 @@ impl Adapter {
     ) {
         let kind = question.kind;
         let serving = self.near.serve(question.asked());
-        // First, so that whoever has an answer finds it counted.
-        self.counts.served(kind);
         let answers = &self.answers;
+        // First, so that whoever has an answer finds it counted.
+        answers.counts.served(kind);
         let patience = self.patience.as_ref();
         let deadline = patience.map(|patience| patience.deadline(question.reads));
         let asking = || {
@@ -118,11 +115,13 @@ impl Adapter {
                 self.pool.run(Box::new(move || {
                     guard(kind, move || {
                         let result = in_time(deadline, || ask(&answers, &mut reply));
+                        count_failure(&answers, &result);
                         tell(&answers, reply, result);
                     });
                 }));
             }
             Some(result) => {
+                count_failure(answers, &result);
                 guard(kind, || tell(answers, reply, result));
             }
             None => {}
@@ -171,6 +170,12 @@ fn guard<T>(request: RequestKind, work: impl FnOnce() -> T) -> Option<T> {
         );
     }
     done.ok()
+}
+
+fn count_failure<T>(answers: &Answers, result: &Result<T>) {
+    if result.is_err() {
+        answers.counts.failed();
+    }
 }
 
 /// Logs why a request fails, and gives the errno for it.
@@ -314,6 +319,7 @@ impl Filesystem for Adapter {
             move |answers, reply, result| {
                 match result {
                     Ok(bytes) => {
+                        answers.counts.read(bytes.len());
                         reply_bytes(reply, &bytes);
                         answers.littles.note(node(inode), &bytes);
                     }

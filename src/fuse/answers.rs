@@ -7,6 +7,7 @@ use fuser::{AccessFlags, Errno, FileAttr};
 
 use super::ahead::Reads;
 use super::attributes::{Presenter, placeholder};
+use super::counts::Counts;
 use super::walk::Walks;
 use super::whole::Littles;
 use crate::base::Result;
@@ -20,6 +21,7 @@ const DOTS: [&str; 2] = [".", ".."];
 pub(super) struct Answers {
     pub(super) tree: Arc<Tree>,
     pub(super) presenter: Presenter,
+    pub(super) counts: Arc<Counts>,
     pub(super) reads: Reads,
     pub(super) littles: Littles,
     /// Of a distant repository.

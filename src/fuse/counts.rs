@@ -1,6 +1,6 @@
 //! What a mount did: requests answered by kind, and what was put into the page cache unasked.
 //!
-//! Counted for the line that a mount logs at its end, and when it is asked. Counters are relaxed: each is right, and a
+//! Counted for the line that a mount logs at its end, and for whoever asks. Counters are relaxed: each is right, and a
 //! line that is made while requests are served need not be of one instant.
 
 use std::fmt;
@@ -63,6 +63,8 @@ impl RequestKind {
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     served: [AtomicU64; KINDS.len()],
+    errors: AtomicU64,
+    read_bytes: AtomicU64,
     pushed_files: AtomicU64,
     pushed_bytes: AtomicU64,
 }
@@ -71,6 +73,39 @@ impl Counts {
     /// A request of this kind is answered.
     pub(super) fn served(&self, kind: RequestKind) {
         self.served[kind as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A request failed.
+    pub(super) fn failed(&self) {
+        self.errors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A reader was given so many bytes.
+    pub(super) fn read(&self, bytes: usize) {
+        self.read_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// All requests that were answered.
+    pub(super) fn requests(&self) -> u64 {
+        self.by_kind().map(|(_, count)| count).sum()
+    }
+
+    /// Requests that were answered, by the names of their kinds.
+    pub(super) fn by_kind(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        KINDS.into_iter().map(|kind| {
+            let count = self.served[kind as usize].load(Ordering::Relaxed);
+            (kind.name(), count)
+        })
+    }
+
+    /// Requests that failed.
+    pub(super) fn errors(&self) -> u64 {
+        self.errors.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that readers were given.
+    pub(super) fn read_bytes(&self) -> u64 {
+        self.read_bytes.load(Ordering::Relaxed)
     }
 
     /// A file of so many bytes was put into the page cache.
@@ -97,10 +132,9 @@ struct Line<'a> {
 impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("served")?;
-        for kind in KINDS {
-            let count = self.counts.served[kind as usize].load(Ordering::Relaxed);
+        for (name, count) in self.counts.by_kind() {
             if count > 0 {
-                write!(f, " {}={count}", kind.name())?;
+                write!(f, " {name}={count}")?;
             }
         }
         write!(

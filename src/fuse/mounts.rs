@@ -57,17 +57,32 @@ impl MountRecord {
 /// # Errors
 /// `/proc` cannot be read.
 pub fn mount_at(place: &Path) -> Result<Option<MountRecord>> {
-    let text = std::fs::read(MOUNT_INFO)
-        .map_err(|error| Error::io(format!("read {MOUNT_INFO}"), error))?;
-    Ok(topmost(&text, place))
+    Ok(topmost(&mount_info()?, place))
+}
+
+/// All mounts of this program that this process sees, in the order in which they were made.
+///
+/// # Errors
+/// `/proc` cannot be read.
+pub fn own_mounts() -> Result<Vec<MountRecord>> {
+    let text = mount_info()?;
+    Ok(records(&text).filter(MountRecord::is_bygone).collect())
+}
+
+fn mount_info() -> Result<Vec<u8>> {
+    std::fs::read(MOUNT_INFO).map_err(|error| Error::io(format!("read {MOUNT_INFO}"), error))
 }
 
 /// The last mount of `mountinfo` at `place`: a later one covers an earlier one.
 fn topmost(mountinfo: &[u8], place: &Path) -> Option<MountRecord> {
-    mountinfo
-        .split(|byte| *byte == b'\n')
-        .filter_map(parse_record)
-        .rfind(|record| record.place == place)
+    records(mountinfo)
+        .filter(|record| record.place == place)
+        .last()
+}
+
+fn records(mountinfo: &[u8]) -> impl Iterator<Item = MountRecord> {
+    let lines = mountinfo.split(|byte| *byte == b'\n');
+    lines.filter_map(parse_record)
 }
 
 fn parse_record(line: &[u8]) -> Option<MountRecord> {

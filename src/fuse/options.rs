@@ -56,3 +56,32 @@ pub fn source_name(repository: RepositoryId, point: Option<PointId>) -> String {
         None => format!("bygone:{repository}"),
     }
 }
+
+/// The repository's id, and the point's if it shows one, of such a name; None if it is none.
+pub fn source_parts(source: &str) -> Option<(&str, Option<&str>)> {
+    let rest = source.strip_prefix("bygone:")?;
+    Some(match rest.split_once('/') {
+        Some((repository, point)) => (repository, Some(point)),
+        None => (rest, None),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_tells_what_is_mounted() {
+        let repository = RepositoryId([7; 16]);
+        let point = PointId {
+            seconds: 1_700_000_000,
+            random: 9,
+        };
+        let (id, shown) = (repository.to_string(), point.to_string());
+        let name = source_name(repository, Some(point));
+        assert_eq!(source_parts(&name), Some((&id[..], Some(&shown[..]))));
+        let name = source_name(repository, None);
+        assert_eq!(source_parts(&name), Some((&id[..], None)));
+        assert_eq!(source_parts("tmpfs"), None);
+    }
+}

@@ -29,13 +29,19 @@ pub struct Protected {
 }
 
 /// Finds the directory that `named` means, clears a dead mount of this program from it, and makes sure that a mount
-/// there hides none of `protected`. Returns its path, absolute and without links.
+/// there hides none of `protected`, and nothing else unless `may_cover` says so. Returns its path, absolute and without
+/// links.
 ///
 /// # Errors
 /// Usage, saying what is wrong with the place; Missing if it is not there.
-pub fn prepare(named: &Path, protected: &[Protected]) -> Result<PathBuf> {
+pub fn prepare(named: &Path, protected: &[Protected], may_cover: bool) -> Result<PathBuf> {
     let listed = listed_place(named)?;
-    if let Some(record) = mounts::mount_at(&listed)?.filter(MountRecord::is_bygone) {
+    let covered = mounts::mount_at(&listed)?;
+    // Who lists the folder of an automounter waits for the very mount that is to be made.
+    let is_automounted = covered
+        .as_ref()
+        .is_some_and(|record| record.file_system == "autofs");
+    if let Some(record) = covered.filter(MountRecord::is_bygone) {
         if !is_dead(&listed) {
             return Err(refused(
                 &listed,
@@ -61,7 +67,19 @@ pub fn prepare(named: &Path, protected: &[Protected]) -> Result<PathBuf> {
         return Err(refused(&place, "it is the root of the whole system"));
     }
     keep_apart(&place, protected)?;
+    if !may_cover && !is_automounted && !is_empty(&place)? {
+        return Err(refused(
+            &place,
+            "it is not empty, and what is in it would be hidden: name an empty folder, or give -o nonempty",
+        ));
+    }
     Ok(place)
+}
+
+fn is_empty(place: &Path) -> Result<bool> {
+    let mut entries = std::fs::read_dir(place)
+        .map_err(|error| Error::io(format!("look into {}", place.display()), error))?;
+    Ok(entries.next().is_none())
 }
 
 /// Refuses `place`, absolute and without links, if a mount there would lie over, inside or around one of `protected`.
@@ -128,6 +146,15 @@ fn not_found(place: &Path, error: io::Error) -> Error {
             "what is mounted there has lost its process; `fusermount3 -u` takes it away",
         );
     }
+    if error.kind() == io::ErrorKind::NotFound {
+        return Error::new(
+            ErrorKind::Missing,
+            format!(
+                "cannot mount at {}: there is no such folder, and a mount needs an empty one",
+                place.display()
+            ),
+        );
+    }
     Error::io(format!("find {}", place.display()), error)
 }
 
@@ -171,7 +198,7 @@ mod tests {
     }
 
     fn message(place: &Path, protected: &Protected) -> String {
-        prepare(place, std::slice::from_ref(protected))
+        prepare(place, std::slice::from_ref(protected), false)
             .unwrap_err()
             .to_string()
     }
@@ -208,7 +235,7 @@ mod tests {
         std::fs::create_dir_all(&inner).unwrap();
         let source = protected(&source, true);
         assert_eq!(
-            prepare(&inner, std::slice::from_ref(&source)).unwrap(),
+            prepare(&inner, std::slice::from_ref(&source), false).unwrap(),
             inner.canonicalize().unwrap()
         );
         assert!(message(&source.path, &source).contains("over"));
@@ -221,21 +248,33 @@ mod tests {
         let place = folder.path().join("repo-mount");
         std::fs::create_dir(&repository).unwrap();
         std::fs::create_dir(&place).unwrap();
-        prepare(&place, &[protected(&repository, false)]).unwrap();
+        prepare(&place, &[protected(&repository, false)], false).unwrap();
     }
 
     #[test]
     fn a_place_that_is_missing_a_file_or_the_root_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let missing = prepare(&folder.path().join("none"), &[]).unwrap_err();
+        let missing = prepare(&folder.path().join("none"), &[], false).unwrap_err();
         assert_eq!(missing.kind(), ErrorKind::Missing);
         let file = folder.path().join("file");
         std::fs::write(&file, "").unwrap();
-        assert_eq!(prepare(&file, &[]).unwrap_err().kind(), ErrorKind::Usage);
         assert_eq!(
-            prepare(Path::new("/"), &[]).unwrap_err().kind(),
+            prepare(&file, &[], false).unwrap_err().kind(),
             ErrorKind::Usage
         );
+        assert_eq!(
+            prepare(Path::new("/"), &[], false).unwrap_err().kind(),
+            ErrorKind::Usage
+        );
+    }
+
+    #[test]
+    fn a_folder_with_something_in_it_is_covered_only_on_request() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        let refused = prepare(folder.path(), &[], false).unwrap_err();
+        assert!(refused.to_string().contains("it is not empty"), "{refused}");
+        prepare(folder.path(), &[], true).unwrap();
     }
 
     #[test]

@@ -10,12 +10,12 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, never, select, tick};
 use fuser::{Config, INodeNo, Notifier, Session, SessionACL};
 use log::{error, info, warn};
 
@@ -25,6 +25,8 @@ use super::answers::Answers;
 use super::attach::attach;
 use super::attributes::Presenter;
 use super::counts::Counts;
+use super::figures::{self, Source};
+use super::metrics::{MetricsFile, WRITTEN_EVERY};
 use super::mounts::{self, MountRecord};
 use super::near::near;
 use super::options::MountOptions;
@@ -55,13 +57,22 @@ pub enum Order {
     Stop,
 }
 
+/// What a mount tells of itself.
+#[derive(Debug, Default)]
+pub struct Telling {
+    /// Where the repository is, as whoever asks is told.
+    pub repository: String,
+    /// The file in which Prometheus finds what the mount has done; it is written now and then, and at the end.
+    pub metrics_file: Option<PathBuf>,
+}
+
 /// A tree that is mounted and answers; it is taken away when dropped, should it still be there.
 pub struct MountedTree {
     record: MountRecord,
     ended: Receiver<io::Result<()>>,
     pushes: Gate,
-    tree: Arc<Tree>,
-    counts: Arc<Counts>,
+    source: Source,
+    metrics: Option<MetricsFile>,
     /// The mount is gone: whatever is at its place is someone else's, even if it looks alike.
     is_gone: bool,
     /// Dropped, it ends the thread that looks for new points.
@@ -103,9 +114,14 @@ impl MountedTree {
     pub fn serve(mut self, orders: &Receiver<Order>) -> Result<()> {
         // Not before: the first line of a log looks the local zone up, in all folders of /usr/share/zoneinfo.
         info!("{} is mounted", self.record.place.display());
+        let due = self
+            .metrics
+            .as_ref()
+            .map_or_else(never, |_| tick(WRITTEN_EVERY));
         let result = loop {
             select! {
                 recv(self.ended) -> result => break self.finish(result.ok()),
+                recv(due) -> _ => self.write_metrics(true),
                 recv(orders) -> order => match order {
                     Ok(Order::Tell) => self.tell(),
                     Ok(Order::Stop) | Err(_) => break self.unmount(),
@@ -113,12 +129,37 @@ impl MountedTree {
             }
         };
         self.tell();
+        self.write_metrics(false);
         result
+    }
+
+    /// Has it tell what it does, to whoever asks and, if one is named, in a file of metrics, which is written at once.
+    ///
+    /// # Errors
+    /// That file cannot be written.
+    pub fn begin_telling(&mut self, telling: &Telling) -> Result<()> {
+        self.source.repository.clone_from(&telling.repository);
+        if let Err(error) = tell_whoever_asks(&self.source, &self.record.device) {
+            warn!("`bygone mounts` will not know what this mount does: {error}");
+        }
+        if let Some(path) = &telling.metrics_file {
+            let file = MetricsFile::new(path, &self.record.place, &telling.repository);
+            file.write(&self.source, true)?;
+            self.metrics = Some(file);
+        }
+        Ok(())
+    }
+
+    fn write_metrics(&self, is_up: bool) {
+        let file = self.metrics.as_ref();
+        if let Some(Err(error)) = file.map(|file| file.write(&self.source, is_up)) {
+            warn!("{error}");
+        }
     }
 
     /// Logs what was done so far.
     fn tell(&self) {
-        info!("{}", self.counts.line(&self.tree.fetched()));
+        info!("{}", self.source.counts.line(&self.source.tree.fetched()));
     }
 
     /// Takes the mount away and waits for the threads to end.
@@ -198,12 +239,13 @@ fn start(
     let answers = Answers {
         tree: Arc::clone(tree),
         presenter: Presenter::new(options, !tree.is_one_point()),
+        counts: Arc::clone(&counts),
         reads,
         littles,
         walks,
     };
     let threads = serving_threads();
-    let adapter = Adapter::new(answers, near, Arc::clone(&counts), threads, options);
+    let adapter = Adapter::new(answers, near, threads, options);
     let access = if options.allow_other {
         SessionACL::All
     } else {
@@ -260,8 +302,13 @@ fn start(
         record: record.clone(),
         ended,
         pushes,
-        tree: Arc::clone(tree),
-        counts,
+        source: Source {
+            counts,
+            tree: Arc::clone(tree),
+            repository: String::new(),
+            since: figures::now(),
+        },
+        metrics: None,
         is_gone: false,
         _poll_until_dropped: poll_until_dropped,
     })
@@ -279,6 +326,13 @@ fn announce(device: &str) {
         Ok(listener) => std::mem::forget(listener),
         Err(error) => warn!("`bygone umount` will not wait for this process: {error}"),
     }
+}
+
+/// Answers whoever asks what the mount has done.
+fn tell_whoever_asks(source: &Source, device: &str) -> Result<()> {
+    let answering = source.clone().listen(device);
+    let answering = answering.map_err(|error| Error::io("listen on a socket", error))?;
+    spawn("bygone-figures", answering).map(|_| ())
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {

@@ -139,6 +139,14 @@ impl Chain {
         Entries::new(itself.and_then(Result::transpose), merge)
     }
 
+    /// The live entries of a subtree that are in one section, its root if that is, in order of keys.
+    pub fn entries_in(&self, section: Section, below: &Key) -> Entries {
+        let prefix = below.descendants_prefix();
+        let itself = (!below.is_root()).then(|| self.lookup_in(section, below));
+        let merge = self.merge(&[section], &prefix, &prefix, |_| Ok(true));
+        Entries::new(itself.and_then(Result::transpose), merge)
+    }
+
     fn lookup_with(
         &self,
         key: &Key,
@@ -160,7 +168,7 @@ impl Chain {
     }
 
     /// All that these sections of the runs that are wanted have from `from` on, as far as it begins with `prefix`.
-    fn merge(
+    pub(super) fn merge(
         &self,
         sections: &[Section],
         from: &[u8],
@@ -183,7 +191,7 @@ impl Chain {
 }
 
 /// A record as a live entry; None for a tombstone.
-fn found(place: usize, run: RunId, record: KeyedRecord) -> Option<Found> {
+pub(super) fn found(place: usize, run: RunId, record: KeyedRecord) -> Option<Found> {
     let KeyedRecord { key, row, record } = record;
     match record {
         Record::Tombstone { .. } => None,

@@ -40,14 +40,26 @@ impl Merge {
     ///
     /// # Errors
     /// Those of reading a run, here and below.
-    pub(super) fn new(mut sources: Vec<Source>) -> Result<Self> {
+    pub(super) fn new(sources: Vec<Source>) -> Result<Self> {
+        let can_hide = sources.iter().any(|source| source.run != sources[0].run);
+        Self::start(sources, can_hide)
+    }
+
+    /// A stream of all that these cursors have, what something newer hides among it.
+    ///
+    /// # Errors
+    /// Those of reading a run.
+    pub(super) fn of_all(sources: Vec<Source>) -> Result<Self> {
+        Self::start(sources, false)
+    }
+
+    fn start(mut sources: Vec<Source>, can_hide: bool) -> Result<Self> {
         let mut heap = Vec::with_capacity(sources.len());
         for (place, source) in sources.iter_mut().enumerate() {
             if source.cursor.advance()? {
                 heap.push(place);
             }
         }
-        let can_hide = sources.iter().any(|source| source.run != sources[0].run);
         let mut merge = Self {
             sources,
             heap,
@@ -77,6 +89,12 @@ impl Merge {
         };
         self.is_yielded = true;
         Ok(Some(&self.sources[*top]))
+    }
+
+    /// The source that `advance` gave last, where it still is. None before the first, and at the end.
+    pub(super) fn current(&self) -> Option<&Source> {
+        let top = self.heap.first().filter(|_| self.is_yielded)?;
+        Some(&self.sources[*top])
     }
 
     /// Goes on from the record on top and from all older ones of its key and section.

@@ -11,7 +11,10 @@
 
 mod blocks_writer;
 mod chain;
+mod chains;
+mod changes;
 mod cursor;
+mod difference;
 mod filter_writer;
 mod merge;
 mod merged;
@@ -22,11 +25,18 @@ mod run;
 mod spill;
 #[cfg(test)]
 mod tests;
+mod timeline;
+mod versions;
 mod writer;
 
 pub use chain::{Chain, Entries, Found};
+pub use chains::Chains;
+pub use changes::{Aspect, Changes};
 pub use cursor::Records;
+pub use difference::{Difference, Differences};
 pub use merged::merge_newest;
 pub use run::Run;
 pub use spill::Spill;
+pub use timeline::{PathVersions, Timeline, Version};
+pub use versions::Versions;
 pub use writer::RunWriter;

@@ -16,10 +16,7 @@ pub fn list(
     emit: &mut dyn FnMut(&Found) -> Result<()>,
 ) -> Result<()> {
     let Some(root) = chain.lookup(path)? else {
-        return Err(Error::new(
-            ErrorKind::Usage,
-            format!("the point has no {path}"),
-        ));
+        return Err(absent(chain, path)?);
     };
     if root.entry.metadata.file_type != FileType::Directory {
         return emit(&root);
@@ -31,6 +28,22 @@ pub fn list(
             .try_for_each(|found| emit(&found?));
     }
     children(chain, path, emit)
+}
+
+/// Nothing is at `path`: says down to where there is something.
+fn absent(chain: &Chain, path: &Key) -> Result<Error> {
+    let mut above = path.parent();
+    while let Some(key) = above {
+        if chain.lookup(&key)?.is_some() {
+            return Ok(Error::new(
+                ErrorKind::Usage,
+                format!("the point has no {path}; what it has in {key}, `bygone ls` lists"),
+            ));
+        }
+        above = key.parent();
+    }
+    let message = format!("the point has no {path}");
+    Ok(Error::new(ErrorKind::Usage, message))
 }
 
 /// The children of both sections, merged: each is in order, and no name is in both.

@@ -5,16 +5,23 @@
 
 pub mod backup;
 pub mod check;
+pub mod difference;
+pub mod dump;
+pub mod find;
+pub mod history;
 pub mod keys;
 pub mod list;
 mod merging;
 mod moment;
 pub mod pin;
+mod recorded;
+pub mod restore;
 pub mod select;
 mod standing;
+pub mod stats;
 
 pub use check::{CheckOptions, CheckReport, Finding, ObjectState, check};
-pub use moment::parse_moment;
+pub use moment::{parse_beginning, parse_moment};
 
 #[cfg(test)]
 mod tests {

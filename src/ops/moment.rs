@@ -10,28 +10,39 @@ use parse_datetime::{ParsedDateTime, parse_datetime_at_date};
 
 /// The instant that `text` names when it is `now`, in the zone of `now` unless `text` has one; None if it names none.
 pub fn parse_moment(text: &str, now: &Zoned) -> Option<Timestamp> {
+    parse_with(text, now, LAST_OF_DAY)
+}
+
+/// The same, where a day alone means its first instant: whoever asks for what is newer than a day's date means that day's
+/// too, as find(1) does.
+pub fn parse_beginning(text: &str, now: &Zoned) -> Option<Timestamp> {
+    parse_with(text, now, FIRST_OF_DAY)
+}
+
+fn parse_with(text: &str, now: &Zoned, time_of_day: &str) -> Option<Timestamp> {
     let text = text.trim();
     if !may_be_moment(text) {
         return None;
     }
     if let Some((date, zone)) = date_and_zone(text) {
-        let last = format!("{date}T{LAST_OF_DAY}{zone}");
-        return match last.parse::<Zoned>() {
+        let whole = format!("{date}T{time_of_day}{zone}");
+        return match whole.parse::<Zoned>() {
             Ok(zoned) => Some(zoned.timestamp()),
-            Err(_) => parse(&last, now),
+            Err(_) => parse(&whole, now),
         };
     }
     if let Ok(zoned) = text.parse::<Zoned>() {
         return Some(zoned.timestamp());
     }
     if names_day_alone(text, now) {
-        return parse(&format!("{text} {LAST_OF_DAY}"), now);
+        return parse(&format!("{text} {time_of_day}"), now);
     }
     parse(text, now)
 }
 
 /// The last time of day that clocks of nanoseconds tell.
 const LAST_OF_DAY: &str = "23:59:59.999999999";
+const FIRST_OF_DAY: &str = "00:00:00";
 
 /// Words that name a time without a digit in them, or begin one that does.
 const WORDS: [&str; 17] = [
@@ -205,6 +216,19 @@ mod tests {
             "2026-11-20 nightly",
         ] {
             assert_eq!(moment(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_day_may_mean_its_first_instant_too() {
+        let beginning = |text: &str| parse_beginning(text, &now()).map(|time| time.to_string());
+        for (text, expected) in [
+            ("2026-11-20", "2026-11-19T23:00:00Z"),
+            ("2026-11-20[Europe/London]", "2026-11-20T00:00:00Z"),
+            ("yesterday", "2026-11-22T23:00:00Z"),
+            ("2026-11-20 14:30", "2026-11-20T13:30:00Z"),
+        ] {
+            assert_eq!(beginning(text).as_deref(), Some(expected), "{text}");
         }
     }
 }

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use jiff::{Timestamp, Zoned};
+use strsim::damerau_levenshtein;
 
 use super::moment::parse_moment;
 use crate::base::{Error, ErrorKind, PointId, Result};
@@ -292,7 +293,7 @@ fn unknown(spec: &PointSpec, all: &[Arc<Point>], wanted: &[&Arc<Point>]) -> Erro
     }
     match (&spec.meaning, wanted) {
         (Meaning::Latest(_), _) => usage(format!(
-            "no point is {:?}: there are {}, so latest~{} is the oldest",
+            "no point is {:?}: there {}, so latest~{} is the oldest",
             spec.text,
             count(wanted.len()),
             wanted.len() - 1
@@ -308,7 +309,7 @@ fn unknown(spec: &PointSpec, all: &[Arc<Point>], wanted: &[&Arc<Point>]) -> Erro
 fn unknown_name(text: &str, wanted: &[&Arc<Point>]) -> String {
     let near = near_matches(text, wanted);
     let hint = if near.is_empty() {
-        "bygone points lists them; POINT is an id, a short id, latest, latest~N, a time or K=V"
+        "`bygone points` lists them; POINT is an id, a short id, latest, latest~N, a time or K=V"
             .to_owned()
     } else {
         format!("near are {}", near.join(", "))
@@ -318,8 +319,8 @@ fn unknown_name(text: &str, wanted: &[&Arc<Point>]) -> String {
 
 fn count(points: usize) -> String {
     match points {
-        1 => "1 point".to_owned(),
-        points => format!("{points} points"),
+        1 => "is 1 point".to_owned(),
+        points => format!("are {points} points"),
     }
 }
 
@@ -364,24 +365,8 @@ fn distance(typed: &str, name: &str) -> Option<usize> {
         return Some(0);
     }
     let edits_max = (name.chars().count() / 4).clamp(1, 3);
-    let distance = edit_distance(typed, name);
+    let distance = damerau_levenshtein(typed, name);
     (distance <= edits_max).then_some(distance)
-}
-
-/// How many characters must be put in, taken out or replaced to make one text of the other (Levenshtein's distance).
-fn edit_distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (index, character) in one.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = index + 1;
-        for (column, candidate) in other.iter().enumerate() {
-            let replaced = diagonal + usize::from(character != *candidate);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[other.len()]
 }
 
 #[cfg(test)]
@@ -553,7 +538,7 @@ mod tests {
             );
         }
         let message = refusal("gibberish", &PointFilter::default());
-        assert!(message.contains("bygone points lists them"), "{message}");
+        assert!(message.contains("`bygone points` lists them"), "{message}");
         for text in [
             "",
             "latest~",
@@ -569,12 +554,5 @@ mod tests {
     fn a_repository_without_points_says_so() {
         let error = resolve(&PointSpec::latest(), &[], &PointFilter::default()).unwrap_err();
         assert!(error.to_string().contains("no points yet"));
-    }
-
-    #[test]
-    fn edits_are_counted() {
-        assert_eq!(edit_distance("kitten", "sitting"), 3);
-        assert_eq!(edit_distance("", "abc"), 3);
-        assert_eq!(edit_distance("same", "same"), 0);
     }
 }

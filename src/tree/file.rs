@@ -23,7 +23,9 @@ pub(super) type ExtentLists = Remembered<ChunkId, Table<Extent>>;
 pub(super) struct File {
     key: Key,
     pub(super) metadata: Metadata,
-    content: FileContent,
+    pub(super) content: FileContent,
+    /// BLAKE3 of the content, where it is recorded.
+    pub(super) content_hash: Option<[u8; 32]>,
 }
 
 /// Bytes of a file: a view into what they came from, or gathered from several chunks.
@@ -119,6 +121,7 @@ impl File {
             key,
             metadata: entry.metadata,
             content,
+            content_hash: entry.content_hash,
         }
     }
 
@@ -322,7 +325,11 @@ fn fill(fetcher: &Fetcher, parts: Vec<Part>, mut room: &mut [u8]) -> Result<()> 
     fetcher.read_parts(&mut chunks)
 }
 
-fn extents_of(
+/// The extents in a list, fetched unless they are remembered.
+///
+/// # Errors
+/// Those of fetching it; corrupt, if it is not what was written.
+pub(super) fn extents_of(
     fetcher: &Fetcher,
     lists: &ExtentLists,
     list: &ExtentList,

@@ -16,14 +16,16 @@ mod node;
 mod numbers;
 mod points;
 mod readings;
+mod recorders;
 mod remembered;
 mod resolve;
 mod root;
 mod views;
+mod xattrs;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::base::{Error, ErrorKind, PointId, Result, Timestamp};
+use crate::base::{Error, ErrorKind, PointId, Result};
 use crate::fetch::{Counters, Fetcher};
 use crate::repo::{Catalogue, PointFilter};
 
@@ -51,10 +53,6 @@ const DIRECTORIES_BYTES_MAX: u64 = 2 << 20;
 const FILES_BYTES_MAX: u64 = 8 << 20;
 const LISTINGS_BYTES_MAX: u64 = 4 << 20;
 const EXTENT_LISTS_BYTES_MAX: u64 = 4 << 20;
-
-/// The extended attribute that tells the birth time, as seconds and nanoseconds since 1970. It is not listed, so that
-/// what is listed is what the source had.
-const BIRTH_TIME_XATTR: &[u8] = b"user.bygone.btime";
 
 /// What a tree shows.
 #[derive(Debug, Default)]
@@ -206,34 +204,6 @@ impl Tree {
         }
     }
 
-    /// The names of a node's extended attributes.
-    ///
-    /// # Errors
-    /// Like those of `attributes`.
-    pub fn xattr_names(&self, node: NodeId) -> Result<Vec<Vec<u8>>> {
-        let names = self.with_metadata(node, |metadata| {
-            let names = metadata.xattrs.iter().map(|xattr| xattr.name.clone());
-            names.collect()
-        })?;
-        Ok(names.unwrap_or_default())
-    }
-
-    /// The value of an extended attribute. None if the node has none of that name.
-    ///
-    /// # Errors
-    /// Like those of `attributes`.
-    pub fn xattr(&self, node: NodeId, name: &[u8]) -> Result<Option<Vec<u8>>> {
-        let value = self.with_metadata(node, |metadata| {
-            let recorded = metadata.xattrs.iter().find(|xattr| xattr.name == name);
-            match recorded {
-                Some(xattr) => Some(xattr.value.clone()),
-                None if name == BIRTH_TIME_XATTR => metadata.btime.map(birth_time),
-                None => None,
-            }
-        })?;
-        Ok(value.flatten())
-    }
-
     /// Bytes of a file from `offset`: `size` of them, or as many as there are before its end.
     ///
     /// # Errors
@@ -316,10 +286,6 @@ impl Tree {
             Root::Views(views) => Some(views.current()),
         }
     }
-}
-
-fn birth_time(time: Timestamp) -> Vec<u8> {
-    format!("{}.{:09}", time.seconds, time.nanoseconds).into_bytes()
 }
 
 fn no_node(node: NodeId) -> Error {

@@ -17,12 +17,13 @@ use crate::base::{Error, ErrorKind, Key, Origin, PointId, Result, Row, RunId};
 use crate::fetch::{Fetcher, check_may_wait};
 use crate::format::{Entry, KeyedRecord, Point, Record, RunReference, Section};
 use crate::manifest::{Chain, Found, Run};
-use crate::repo::with_footers;
+use crate::repo::{Catalogue, Repository, with_footers};
 
 use super::attributes::Attributes;
 use super::lock;
 use super::node::{NodeId, PointNumber, RunNumber, directory_inode};
 use super::numbers::Numbers;
+use super::recorders::Recorders;
 
 /// Points kept open. The runs that they share are open once.
 const OPEN_POINTS_MAX: NonZeroUsize = NonZeroUsize::new(64).expect("it is not 0");
@@ -49,6 +50,7 @@ pub(super) struct Points {
     /// Held while a point is opened, so that it is opened once, and others are not kept waiting.
     opening: [Mutex<()>; OPENING_LOCKS],
     runs: Mutex<LruCache<RunId, Arc<Run>>>,
+    recorders: Mutex<Recorders>,
 }
 
 #[derive(Default)]
@@ -70,6 +72,7 @@ impl Points {
             open: Mutex::new(LruCache::new(OPEN_POINTS_MAX)),
             opening: Default::default(),
             runs: Mutex::new(LruCache::new(OPEN_RUNS_MAX)),
+            recorders: Mutex::default(),
         }
     }
 
@@ -94,6 +97,7 @@ impl Points {
             .into_iter()
             .map(|point| Ok((Arc::clone(point), self.numbers.point(&point.id)?)))
             .collect::<Result<Vec<_>>>()?;
+        lock(&self.recorders).add(points);
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         for (point, number) in &numbered {
             known.shown.insert(*number, Arc::clone(point));
@@ -207,6 +211,31 @@ impl Points {
     /// The inode number that all directories of this origin share.
     pub(super) fn directory_inode(&self, origin: Origin) -> Result<u64> {
         directory_inode(self.numbers.run(&origin.run)?, origin.row)
+    }
+
+    /// The id of a run by its number; None if none has it.
+    ///
+    /// # Errors
+    /// Failed, if the numbers cannot be read.
+    pub(super) fn run_id(&self, run: RunNumber) -> Result<Option<RunId>> {
+        self.numbers.run_of(run)
+    }
+
+    /// The point that recorded what is first found in this run.
+    ///
+    /// # Errors
+    /// Those of listing the points, where not all of them are known.
+    pub(super) fn recorder(&self, run: &RunId) -> Result<Option<PointId>> {
+        if let Some(point) = lock(&self.recorders).own(run) {
+            return Ok(Some(point));
+        }
+        if lock(&self.recorders).needs_all() {
+            check_may_wait(format_args!("the point that recorded run {run}"))?;
+            let ask = |repository: &Repository| Catalogue::load(repository);
+            let catalogue = self.fetcher.ask_in_time("the points", ask)?;
+            lock(&self.recorders).add_all(&catalogue.points());
+        }
+        Ok(lock(&self.recorders).recorder(run))
     }
 
     /// The entry that was first recorded as this row of this run's files, and a path that it has.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::base::{Error, Key, Result, Row};
+use crate::base::{Error, Key, Origin, Result, Row};
 use crate::format::{Metadata, Section};
 use crate::manifest::Found;
 
@@ -20,6 +20,7 @@ pub(super) struct Directory {
     pub(super) key: Key,
     pub(super) metadata: Metadata,
     pub(super) attributes: Attributes,
+    pub(super) origin: Origin,
 }
 
 impl Tree {
@@ -46,6 +47,7 @@ impl Tree {
                 key: found.key,
                 metadata: found.entry.metadata,
                 attributes,
+                origin: found.origin,
             });
         } else {
             self.remember_file(attributes.node, File::new(found.key, *found.entry));
@@ -90,6 +92,7 @@ impl Tree {
             attributes: Attributes::of_entry(node, inode, &found.entry.metadata),
             metadata: found.entry.metadata,
             key: found.key,
+            origin: found.origin,
             point,
         })
     }
@@ -114,6 +117,7 @@ impl Tree {
             },
             metadata: found.entry.metadata,
             key: found.key,
+            origin: found.origin,
             point,
         })
     }

@@ -86,6 +86,7 @@ impl Machine {
         command
             .env("BYGONE_REPO", self.path("repository"))
             .env("XDG_STATE_HOME", self.path("state"))
+            .env("BYGONE_CONFIG", "")
             .args(arguments)
             .stdin(Stdio::null());
         encryption::unlock(&mut command);

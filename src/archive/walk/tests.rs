@@ -103,6 +103,7 @@ fn options_with(globs: &[&str]) -> WalkOptions {
     WalkOptions {
         excludes: Excludes::new(&globs).unwrap(),
         exclude_caches: false,
+        markers: Vec::new(),
         one_file_system: false,
         never: Vec::new(),
     }
@@ -528,6 +529,37 @@ fn a_cache_is_walked_unless_caches_are_excluded_or_it_is_named() {
     excluding.exclude_caches = true;
     let walk = Walk::new(&folder.sources(&["cache"]), excluding).unwrap();
     assert_eq!(folder.told(walk), everything);
+}
+
+#[test]
+fn what_lies_beside_a_marker_is_left_out_unless_it_is_named() {
+    let folder = Folder::with(&[
+        "kept/data",
+        "left/.nobackup",
+        "left/data",
+        "left/named/data",
+    ]);
+    let mut options = options();
+    options.markers = vec![b".nobackup".to_vec()];
+    let told = folder.told(folder.walk(options.clone()));
+    assert_eq!(
+        told,
+        [
+            "kept",
+            "left",
+            "kept/data",
+            "excluded below left",
+            "left/.nobackup"
+        ]
+    );
+    let walk = Walk::new(&folder.sources(&["left/named"]), options.clone()).unwrap();
+    assert_eq!(folder.told(walk), ["left", "left/named", "left/named/data"]);
+    let walk = Walk::new(&folder.sources(&["left"]), options).unwrap();
+    let everything = folder.told(walk);
+    assert!(
+        everything.contains(&"left/data".to_string()),
+        "{everything:?}"
+    );
 }
 
 #[test]

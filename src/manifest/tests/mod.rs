@@ -1,10 +1,12 @@
 //! Runs and chains over a store that records its requests.
 
 mod damage;
+mod difference;
 mod merged;
 mod model;
 mod requests;
 mod runs;
+mod versions;
 
 use std::sync::Arc;
 

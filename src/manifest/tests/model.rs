@@ -10,7 +10,7 @@ use crate::manifest::Found;
 
 /// What a run does to one key.
 #[derive(Debug, Clone)]
-enum Edit {
+pub(super) enum Edit {
     Delete {
         excluded: bool,
     },
@@ -23,12 +23,12 @@ enum Edit {
 }
 
 /// A path in a small universe, where one thing is often above another or has been of another type.
-fn a_path() -> impl Strategy<Value = Key> {
+pub(super) fn a_path() -> impl Strategy<Value = Key> {
     prop::collection::vec(prop::sample::select(vec!["a", "a-b", "b", "c\u{1}"]), 0..4)
         .prop_map(|names| key(&names.join("/")))
 }
 
-fn an_edit() -> impl Strategy<Value = Edit> {
+pub(super) fn an_edit() -> impl Strategy<Value = Edit> {
     prop_oneof![
         2 => any::<bool>().prop_map(|excluded| Edit::Delete { excluded }),
         3 => Just(Edit::Directory),
@@ -39,8 +39,8 @@ fn an_edit() -> impl Strategy<Value = Edit> {
 }
 
 /// The live tree beside the chain.
-#[derive(Default)]
-struct Model {
+#[derive(Default, Clone)]
+pub(super) struct Model {
     live: BTreeMap<Key, (Entry, Origin)>,
     made: u64,
 }
@@ -107,7 +107,12 @@ impl Model {
     }
 
     /// Writes a run of edits and learns what it recorded.
-    fn write(&mut self, bench: &Bench, filters: bool, edits: &BTreeMap<Key, Edit>) -> RunReference {
+    pub(super) fn write(
+        &mut self,
+        bench: &Bench,
+        filters: bool,
+        edits: &BTreeMap<Key, Edit>,
+    ) -> RunReference {
         let records = self.records(edits);
         bench.run(filters, |writer| {
             for ((section, key), record) in &records {
