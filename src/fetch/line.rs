@@ -12,6 +12,10 @@ use std::time::{Duration, Instant};
 /// A request that took no longer was answered nearby: no network has so short a delay that reading ahead pays.
 const NEARBY: Duration = Duration::from_millis(4);
 
+/// What comes from nearby comes at this rate at least, in bytes a second: a long request to a cache on a slow disk takes
+/// longer than a short one.
+const NEARBY_RATE: u64 = 256 << 20;
+
 /// After so many requests one after the other that were answered nearby, the line counts as not asked.
 const NEARBY_COUNT: u32 = 16;
 
@@ -92,7 +96,7 @@ impl Line {
     pub(super) fn end(&self, begun: Begun, now: Instant, bytes: u64) {
         let took = now.saturating_duration_since(begun.at);
         let mut state = self.lock();
-        if took < NEARBY {
+        if took < NEARBY + Duration::from_nanos(bytes.saturating_mul(1_000_000_000) / NEARBY_RATE) {
             state.nearby_left = state.nearby_left.saturating_sub(1);
             return;
         }
@@ -212,6 +216,8 @@ mod tests {
         );
         assert!(!line.is_asked());
         assert_eq!(line.ahead_bytes(), ahead);
+        run(&line, Duration::from_millis(3), 400_000_000, 1 << 20, 1);
+        assert!(!line.is_asked(), "a disk");
         run(&line, Duration::from_millis(40), 20_000_000, 256 << 10, 1);
         assert!(line.is_asked());
     }
