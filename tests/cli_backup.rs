@@ -538,6 +538,18 @@ fn lists_name_what_is_backed_up_and_the_set() {
     // Of the name with a line's end in it, the second line begins otherwise.
     assert_eq!(listed(&place), ["kept", "new"]);
 
+    // However many they are, the table of points stays one.
+    let many: Vec<u8> = (0..20_000)
+        .flat_map(|number| format!("source/gone-{number}\0").into_bytes())
+        .collect();
+    let many = [&many[..], b"source/kept\0"].concat();
+    let arguments = ["backup", "-q", "--files-from0", "-", "--set", "recent"];
+    let output = run_with_input(&place, &arguments, &many);
+    assert_eq!(output.status.code(), Some(3), "most of them are gone");
+    let listed = String::from_utf8(place.run(&["points"]).stdout).unwrap();
+    assert_eq!(listed.lines().count(), 4, "{listed}");
+    assert!(listed.contains(" and 19993 more"), "{listed}");
+
     let refused = |arguments: &[&str]| told(&place.run(arguments), 2);
     let message =
         "bygone: cannot read the list of paths in gone: No such file or directory (os error 2)\n";

@@ -2,18 +2,35 @@
 //!
 //! Needs root and a loop device; without them there is nothing to test on, and the test says so and passes.
 
+#[expect(
+    dead_code,
+    reason = "it serves several test binaries, each of which uses a part"
+)]
+mod support {
+    pub mod written;
+}
+
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use bygone::base::ErrorKind;
+use bygone::base::{ErrorKind, Key, RunId};
 use bygone::cache::{CacheOptions, CachedStore};
-use bygone::format::{Chunking, FrameChunk};
-use bygone::repo::{Index, InitOptions, PackWriter, Repository, list_packs, read_pack_directory};
+use bygone::fetch::Fetcher;
+use bygone::format::{Chunking, Content, FileType, FrameChunk, Record, RunReference};
+use bygone::manifest::RunWriter;
+use bygone::repo::{
+    Catalogue, Index, InitOptions, PackWriter, Repository, list_packs, read_pack_directory,
+};
 use bygone::seal::{Compression, SealedKind};
 use bygone::store::{Body, LocalStore, MemoryStore, Store};
+use bygone::tree::{NodeId, Numbers, Tree, TreeOptions};
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
+
+use support::written::{Written, entry};
 
 const DISK_BYTES: u64 = 16 << 20;
 
@@ -169,6 +186,69 @@ fn a_cache_on_a_full_disk_costs_only_what_is_cached() {
     let store = CachedStore::open(inner, &options).unwrap();
     let read = store.get_range("packs/ab/7", 0..900_000).unwrap();
     assert!(read == noise(7, 900_000));
+}
+
+/// Points of which each has a run of its own, so that numbering them takes more room than there is.
+const POINTS: u32 = 1000;
+
+fn write_points() -> Written {
+    let written = Written::new();
+    let mut run = RunWriter::create(&written.repository, false).unwrap();
+    let root = Record::Entry(Box::new(entry(FileType::Directory, 0, Content::Nothing)));
+    let section = FileType::Directory.section();
+    run.append(&Key::root(), section, &root).unwrap();
+    let run = run.finish().unwrap();
+    for number in 0..POINTS {
+        let own = RunReference {
+            id: RunId(noise(number, 16).try_into().unwrap()),
+            ..run.clone()
+        };
+        written.commit(vec![own], "host");
+    }
+    written
+}
+
+#[test]
+fn inode_numbers_that_a_full_disk_cannot_keep_are_kept_in_memory() {
+    let disk = SmallDisk::mount();
+    let written = write_points();
+    let repository = Repository::open(written.recording.clone()).unwrap();
+    let state = disk.path().join("state");
+    let ballast = disk.path().join("ballast");
+    for kibibytes in (0..300).step_by(12) {
+        fs::create_dir(&state).unwrap();
+        let numbers = Numbers::open(&state.join("numbers")).unwrap();
+        leave_free(&ballast, kibibytes);
+        let new = Numbers::open(&state.join("new")).map(drop).unwrap_err();
+        assert_eq!(new.kind(), ErrorKind::Full, "{new}");
+        let options = TreeOptions {
+            catalogue: Some(Catalogue::load(&repository).unwrap()),
+            ..TreeOptions::default()
+        };
+        let tree = Tree::open(Fetcher::new(repository.clone(), 1 << 20), numbers, options)
+            .unwrap_or_else(|error| panic!("{kibibytes} KiB free: {error}"));
+        let points = tree.lookup(NodeId::ROOT, b"points").unwrap().unwrap();
+        let mut nodes = HashSet::new();
+        tree.list(points.node, 0, &mut |entry| nodes.insert(entry.node))
+            .unwrap();
+        assert_eq!(nodes.len(), POINTS as usize);
+        drop(tree);
+        fs::remove_file(&ballast).unwrap();
+        // There is room again.
+        drop(Numbers::open(&state.join("numbers")).unwrap());
+        fs::remove_dir_all(&state).unwrap();
+    }
+}
+
+/// Fills the disk with a file, but for so much.
+fn leave_free(ballast: &Path, kibibytes: u64) {
+    let file = File::create(ballast).unwrap();
+    let disk = statvfs(ballast).unwrap();
+    let mut length = disk.f_bavail * disk.f_frsize - (kibibytes << 10);
+    while fallocate(&file, FallocateFlags::empty(), 0, length).is_err() {
+        // What tells of its blocks takes some itself.
+        length -= 1024;
+    }
 }
 
 /// Adds frames until it fails or `count` are added.

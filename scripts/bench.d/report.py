@@ -40,6 +40,8 @@ FURTHER = {
     "streams 1": "8 big files, 1 reader MB/s",
     "streams 8": "8 big files, 8 readers MB/s",
     "streams slowest": "slowest reader / fastest",
+    "restore": "restore of all s",
+    "cp -a of all": "cp -a of all s",
     "find a name": "find a name in 3 points s",
     "diff": "what 2 points differ in s",
     "history": "history of a file s",

@@ -10,6 +10,7 @@ asked to do comes last: a second full, `diff -r` of two points, a chain of 30.
 import time
 
 import report
+import restoring
 import search
 import steps
 from machine import Failed, cache_drops, drop_caches, say, timed
@@ -26,7 +27,7 @@ CHAIN_LOOKS_MIN = 9
 # What a peer may take for a backup, in limits of a step.
 BACKUP_LIMITS = 10
 # What is measured beside the steps of steps.py, by the name that --steps takes.
-OTHER_STEPS = ["streams", "changes", "diff", "search", "chain"]
+OTHER_STEPS = ["restore", "streams", "changes", "diff", "search", "chain"]
 ALL_STEPS = [*steps.STEPS, *OTHER_STEPS]
 
 
@@ -72,6 +73,8 @@ class Run:
         for step in (step for step in steps.STEPS if self.wants(step)):
             for contender in order:
                 self.attempt(contender, steps.FIGURES[step], lambda it, step=step: self.step(it, steps.STEPS[step]))
+        if self.wants("restore"):
+            self.restore(order)
         for contender in (contender for contender in order if contender.name in self.streams):
             self.attempt(contender, ["streams 1", "streams 8"], self.stream)
         if any(self.wants(step) for step in ("changes", "diff", "search")):
@@ -192,6 +195,17 @@ class Run:
                 self.note(contender, "changed files as one", together)
                 self.attempt(contender, ["second full", "second full stored"], self.second_full)
 
+    def restore(self, order):
+        """Everything brought back, by who can; and copied from bygone's mount."""
+        for contender in (contender for contender in order if contender.keeps_points and self.is_fit(contender)):
+            self.attempt(contender, ["restore"], self.restore_one)
+        for contender in (contender for contender in self.bygones if self.is_fit(contender)):
+            self.attempt(contender, ["cp -a of all"], lambda it: self.step(it, restoring.copied))
+
+    def restore_one(self, contender):
+        self.note(contender, "restore",
+                  restoring.restored(contender, self.corpus, self.folder, self.chosen.limit))
+
     def search(self, contender, figure, path):
         """One question to a repository of three points, about a file that changed before the last of them."""
         drop_caches()
@@ -262,5 +276,5 @@ class Run:
 
 
 def work_space(corpus, contenders):
-    """Bytes that a run takes beside the working copy: a repository each, of about half the corpus, and big files."""
-    return corpus.bytes * (len(contenders) + 2) // 2
+    """Bytes that a run takes beside the working copy: a repository each, of about half the corpus; big files; a restore."""
+    return corpus.bytes * (len(contenders) + 4) // 2

@@ -185,6 +185,9 @@ def backup_rows(samples, base, field):
         at_most("second full, 1% changed: new data", "those files, each by zstd 3", 1.1, "second full stored", stored,
                 own("changed files")),
         squashfs("stored size", "stored", 0.97), best("stored size", "stored", 1),
+        best("restore of everything", "restore", 1),
+        at_most("cp -a of everything from the mount", "restore of everything", 1.3, "cp -a of all", own("cp -a of all"),
+                own("restore")),
         best("find a name in all points", "find a name", 1), best("what two points differ in", "diff", 1),
         best("history of a file", "history", 1),
     ]

@@ -1,6 +1,6 @@
 //! What is to be backed up: the named sources, merged into one tree of the paths that the point records.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ pub struct Sources {
 }
 
 /// One source.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Named {
     /// Where it lies: absolute, of no "." or "..", and no component but the last is a symlink.
     pub live: PathBuf,
@@ -49,6 +49,7 @@ impl Sources {
             return Err(usage("only one path can be recorded as another one"));
         }
         let mut named = Vec::new();
+        let mut known = HashSet::new();
         for path in paths {
             let live = resolve(path)?;
             let recorded = match recorded_as {
@@ -62,7 +63,8 @@ impl Sources {
                 None => live.clone(),
             };
             let one = Named { live, recorded };
-            if !named.contains(&one) {
+            // There may be as many as a list has lines.
+            if known.insert(one.clone()) {
                 named.push(one);
             }
         }

@@ -82,11 +82,11 @@ pub(super) fn hash_of(bytes: &[u8]) -> [u8; 16] {
 }
 
 impl Database {
-    pub(super) fn new(connection: Connection) -> Self {
+    pub(super) fn new(connection: Connection, shared_memory: SharedMemory) -> Self {
         Self {
             connection,
             version: -1,
-            _shared_memory: SharedMemory,
+            _shared_memory: shared_memory,
         }
     }
 

@@ -283,7 +283,7 @@ struct Found {
 
 impl Open {
     fn in_folder(folder: &CacheFolder, location: &str) -> Result<Self> {
-        let database = Database::new(open_index(&folder.index(), location)?);
+        let database = open_index(&folder.index(), location)?;
         let files = Files::open(folder.objects(&database.about("generation")?))?;
         Ok(Self::with(database, files))
     }

@@ -53,6 +53,7 @@ use std::path::PathBuf;
 pub use folder::{CacheFolder, folder_of, folders};
 pub use pins::{Pin, Pinning};
 pub use report::{CacheFigures, VerifyFigures};
+pub use shared_memory::SharedMemory;
 pub use store::CachedStore;
 pub use wal::use_write_ahead_log;
 

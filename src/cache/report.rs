@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 
 use rusqlite::OptionalExtension;
 
-use super::database::{Database, KeptRange, hash_of, offset};
+use super::database::{KeptRange, hash_of, offset};
 use super::failure::failed;
 use super::files::{Files, ObjectNumber, read_range};
 use super::folder::CacheFolder;
@@ -139,7 +139,7 @@ impl CacheFolder {
     }
 
     fn open_existing(&self) -> Result<Open> {
-        let database = Database::new(open_existing(&self.index())?);
+        let database = open_existing(&self.index())?;
         let files = Files::open(self.objects(&database.about("generation")?))?;
         Ok(Open::with(database, files))
     }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
+use super::database::Database;
 use super::failure::failed;
-use super::shared_memory::{allocate, check_room};
+use super::shared_memory::SharedMemory;
 use super::wal::use_write_ahead_log;
 use crate::base::{Error, Result};
 
@@ -58,12 +59,12 @@ const TABLES: &str = "
 ///
 /// # Errors
 /// Corrupt, if what is there is no index of this layout; full, denied, locked or failed.
-pub(super) fn open_index(path: &Path, location: &str) -> Result<Connection> {
-    check_room(path)?;
+pub(super) fn open_index(path: &Path, location: &str) -> Result<Database> {
+    SharedMemory::check_room(path)?;
     let mut database = connect(path, OpenFlags::SQLITE_OPEN_CREATE)?;
     use_write_ahead_log(&database, BUSY_WAIT).map_err(failed)?;
     layout(&database)?;
-    allocate(path)?;
+    let shared_memory = SharedMemory::allocate(path)?;
     let transaction = database
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(failed)?;
@@ -73,20 +74,20 @@ pub(super) fn open_index(path: &Path, location: &str) -> Result<Connection> {
         other => return Err(other_layout(other)),
     }
     transaction.commit().map_err(failed)?;
-    Ok(database)
+    Ok(Database::new(database, shared_memory))
 }
 
 /// Opens an index that must be there.
 ///
 /// # Errors
 /// Those of `open_index`.
-pub(super) fn open_existing(path: &Path) -> Result<Connection> {
-    check_room(path)?;
+pub(super) fn open_existing(path: &Path) -> Result<Database> {
+    SharedMemory::check_room(path)?;
     let database = connect(path, OpenFlags::empty())?;
     let found = layout(&database)?;
-    allocate(path)?;
+    let shared_memory = SharedMemory::allocate(path)?;
     match found {
-        LAYOUT => Ok(database),
+        LAYOUT => Ok(Database::new(database, shared_memory)),
         other => Err(other_layout(other)),
     }
 }

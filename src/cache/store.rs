@@ -155,7 +155,7 @@ impl CachedStore {
         }
     }
 
-    /// Asks what will be asked next, as far as the last process is a guide.
+    /// Asks what will be asked next: for roll-ups by whoever knows nothing yet, else as far as the last process is a guide.
     fn look_ahead(&self) {
         if self.is_ahead.swap(true, Ordering::Relaxed) || self.outage.is_recent() {
             return;
@@ -170,8 +170,11 @@ impl CachedStore {
             }
         }
         for prefix in [CATALOGUE_PREFIX, POINTS_PREFIX] {
-            let Some(Some(from)) = self.cache.with(|open| open.asked(prefix)) else {
-                continue;
+            let from = match self.cache.with(|open| open.asked(prefix)).flatten() {
+                Some(from) => from,
+                // All points may be many requests, and where there are roll-ups nobody asks for all.
+                None if prefix == CATALOGUE_PREFIX => String::new(),
+                None => continue,
             };
             let asked = from.clone();
             if let Ok(answer) = self.start_asking(move |store| store.list(prefix, &asked)) {
@@ -183,7 +186,12 @@ impl CachedStore {
     fn get_changing(&self, name: &str) -> Result<Vec<u8>> {
         let known = self.cache.read(name, &Ask::Whole).map(|(bytes, _)| bytes);
         let result = match (known.clone(), self.keys_ahead.take(name, "")) {
-            (None, _) => self.ask(|store| store.get(name)),
+            (None, _) => {
+                if name == CONFIG_NAME {
+                    self.look_ahead();
+                }
+                self.ask(|store| store.get(name))
+            }
             (Some(known), Some(question)) => self.answer_or_known(&question.answer, known),
             (Some(known), None) if self.outage.is_recent() => Ok(known),
             (Some(known), None) => {
@@ -214,8 +222,13 @@ impl CachedStore {
         let result = match (known.flatten(), question) {
             (Some(known), Some(question)) => self
                 .answer_or_known(&question.answer, known)
-                .map(|listed| listed.into_iter().filter(|it| *it.name >= *from).collect()),
-            (None, _) => self.ask(|store| store.list(prefix, from)),
+                .map(|listed| from_on(listed, from)),
+            (None, Some(question)) => match question.answer.recv() {
+                Ok(Ok(listed)) => Ok(from_on(listed, from)),
+                // What went wrong then may go well now, and if not, is told.
+                _ => self.ask(|store| store.list(prefix, from)),
+            },
+            (None, None) => self.ask(|store| store.list(prefix, from)),
             (Some(known), None) if self.outage.is_recent() => Ok(known),
             (Some(known), None) => {
                 let asked = (prefix.to_owned(), from.to_owned());
@@ -395,6 +408,12 @@ impl Store for CachedStore {
 /// Can a range of an object be kept?
 fn is_range_kept(name: &str, range: &Range<u64>) -> bool {
     kind_of(name).is_lasting() && !range.is_empty()
+}
+
+/// What a listing has from a name on.
+fn from_on(mut listed: Vec<Listed>, from: &str) -> Vec<Listed> {
+    listed.retain(|it| *it.name >= *from);
+    listed
 }
 
 /// Does it lie in a folder whose listing is kept?

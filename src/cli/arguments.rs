@@ -142,10 +142,11 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     } else {
         text.to_owned()
     };
-    whole
-        .parse::<ByteSize>()
-        .map(|size| size.as_u64())
-        .map_err(|_| "expected a size such as 4096, 128K or 1.5MiB".to_owned())
+    // A sign would be taken for part of the number.
+    let begins = whole.starts_with(|first: char| first.is_ascii_digit() || first == '.');
+    let size = whole.parse::<ByteSize>().ok().filter(|_| begins);
+    size.map(|size| size.as_u64())
+        .ok_or_else(|| "expected a size such as 4096, 128K or 1.5MiB".to_owned())
 }
 
 /// Reads how long something may take: `30`, `30s` (seconds both) or `2m`. Not nothing, and no more than a day.
@@ -212,7 +213,9 @@ mod tests {
         assert_eq!(parse_size("1.5MiB"), Ok(3 << 19));
         assert_eq!(parse_size("2MB"), Ok(2_000_000));
         assert!(
-            parse_size("much").is_err() && parse_size("-1").is_err() && parse_size("").is_err()
+            ["much", "-1", "+1", "", "K"]
+                .iter()
+                .all(|text| parse_size(text).is_err())
         );
     }
 

@@ -1,5 +1,7 @@
 //! `bygone diff`: compares two points, or a point with the file system.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,6 +13,7 @@ use super::entry_fields::{PathFields, append_path, key_of};
 use super::ls::type_word;
 use super::outcome::Outcome;
 use super::output::{counted, of_two, size};
+use super::terminal::Paint;
 use crate::base::{Error, ErrorKind, Key, Result};
 use crate::fetch::Fetcher;
 use crate::format::{Entry, FileType};
@@ -79,6 +82,15 @@ pub struct Arguments {
     #[arg(long, requires = "live", help_heading = "What to leave out")]
     exclude_caches: bool,
 
+    /// With --live, leave out what lies in directories that have a file of this name; may be given several times
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires = "live",
+        help_heading = "What to leave out"
+    )]
+    exclude_if_present: Vec<OsString>,
+
     #[command(flatten)]
     filter: PointFilterArguments,
 }
@@ -119,8 +131,10 @@ pub fn run(arguments: &Arguments, context: &Context) -> Result<Outcome> {
         }
         Compared::Live(old) => {
             let point = point(old)?;
+            let names = arguments.exclude_if_present.iter();
             let options = LiveOptions {
                 exclude_caches: arguments.exclude_caches,
+                exclude_if_present: names.map(|name| name.as_bytes().to_vec()).collect(),
                 one_file_system: arguments.one_file_system,
                 never: Vec::from_iter(context.repository_place()?.folder().map(Path::to_owned)),
             };
@@ -202,7 +216,14 @@ impl Telling<'_> {
 
     fn print_line(&self, difference: &PathDifference, text: &TextDifference) -> Result<()> {
         let output = self.context.output();
-        let mut line = format!("{:<9}", difference.kind().word()).into_bytes();
+        let kind = difference.kind();
+        let word = format!("{:<9}", kind.word());
+        let word = match kind {
+            ChangeKind::Added => output.painted(Paint::Good, &word),
+            ChangeKind::Removed => output.painted(Paint::Bad, &word),
+            ChangeKind::Changed | ChangeKind::Type => word,
+        };
+        let mut line = word.into_bytes();
         append_path(output, &difference.key, &mut line);
         let newest = difference.new.as_deref().or(difference.old.as_deref());
         let is_directory =
@@ -217,7 +238,9 @@ impl Telling<'_> {
         line.push(b'\n');
         match text {
             TextDifference::None => {}
-            TextDifference::Unified(unified) => line.extend_from_slice(unified),
+            TextDifference::Unified(unified) => {
+                line.extend_from_slice(&output.painted_diff(unified))
+            }
             TextDifference::Binary => line.extend_from_slice(b"(not text)\n"),
             TextDifference::TooLarge => line.extend_from_slice(b"(too large to show)\n"),
         }
@@ -272,8 +295,7 @@ impl Telling<'_> {
 }
 
 fn path_of(key: &Key) -> PathBuf {
-    use std::os::unix::ffi::OsStringExt;
-    PathBuf::from(std::ffi::OsString::from_vec(key.to_path()))
+    PathBuf::from(OsString::from_vec(key.to_path()))
 }
 
 /// What changed, and sizes, for people.

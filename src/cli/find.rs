@@ -126,11 +126,16 @@ impl From<TypeLetter> for FileType {
 }
 
 fn parse_size_test(text: &str) -> std::result::Result<SizeTest, String> {
-    match text.split_at_checked(1) {
-        Some(("+", size)) => parse_size(size).map(SizeTest::Over),
-        Some(("-", size)) => parse_size(size).map(SizeTest::Under),
-        _ => parse_size(text).map(SizeTest::Is),
+    let (test, size): (fn(u64) -> SizeTest, &str) = match text.split_at_checked(1) {
+        Some(("+", size)) => (SizeTest::Over, size),
+        Some(("-", size)) => (SizeTest::Under, size),
+        _ => (SizeTest::Is, text),
+    };
+    // A number may have a sign of its own, which would be one too many.
+    if size.starts_with(['+', '-']) {
+        return Err("expected one sign at most".to_owned());
     }
+    parse_size(size).map(test)
 }
 
 /// Prints what is found.

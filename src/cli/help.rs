@@ -136,9 +136,9 @@ that means no point is an error, which tells what is near.
 const RECOVERY: &str = "\
 A file is lost, and nobody knows since when:
 
-  bygone find report.odt            every version of it, over all points
-  bygone history ~/report.odt       when it changed, vanished, came back
-  bygone diff latest~7 latest /home what else differs
+  bygone find report.odt               every version of it, over all points
+  bygone history ~/report.odt          when it changed, vanished, came back
+  bygone diff latest~7 latest /home    what else differs
 
 Looking at it, with any program:
 
@@ -150,7 +150,6 @@ Having it back:
 
   bygone restore latest ~/report.odt --target /tmp/restored
   bygone restore 2026-11-20 /home/ada --in-place --dry-run
-  bygone dump latest /etc | tar -t  as a stream, of one file or of a directory
 
 See \"bygone help point\" for how points are named.
 ";
@@ -287,6 +286,24 @@ mod tests {
         for text in [POINT, RECOVERY, GLOB, SCHEDULE] {
             assert!(text.lines().all(|line| line.len() <= 84), "{text}");
         }
+    }
+
+    #[test]
+    fn every_command_that_a_topic_shows_is_one_and_takes_what_is_shown() {
+        let lines = [POINT, RECOVERY, GLOB, SCHEDULE]
+            .into_iter()
+            .flat_map(str::lines);
+        let mut seen = 0;
+        for line in lines.filter_map(|line| line.strip_prefix("  bygone ")) {
+            // What follows after two blanks explains it.
+            let typed = line.split("  ").next().unwrap();
+            let typed = typed.split('|').next().unwrap();
+            let words = std::iter::once("bygone").chain(typed.split_whitespace());
+            let parsed = super::super::command().try_get_matches_from(words);
+            assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+            seen += 1;
+        }
+        assert!(seen > 5, "{seen}");
     }
 
     #[test]

@@ -156,7 +156,7 @@ fn print_with_text(event: &PathEvent, text: &TextDifference, context: &Context) 
     output.line(line.trim_end())?;
     match text {
         TextDifference::None => Ok(()),
-        TextDifference::Unified(unified) => output.bytes(unified),
+        TextDifference::Unified(unified) => output.bytes(&output.painted_diff(unified)),
         TextDifference::Binary => output.line("(not text)"),
         TextDifference::TooLarge => output.line("(too large to show)"),
     }

@@ -18,6 +18,7 @@ mod config;
 mod config_file;
 mod context;
 mod diff;
+mod dump;
 mod entry_fields;
 mod find;
 mod help;
@@ -41,6 +42,7 @@ mod point_object;
 mod points;
 mod progress;
 mod remembered;
+mod restore;
 mod show;
 mod stats;
 mod terminal;
@@ -98,6 +100,8 @@ enum Command {
     History(history::Arguments),
     Diff(diff::Arguments),
     Stats(stats::Arguments),
+    Restore(restore::Arguments),
+    Dump(dump::Arguments),
     Check(check::Arguments),
     Cache(cache::Arguments),
     Pin(pin::Arguments),
@@ -149,9 +153,13 @@ impl Command {
     /// terminal for itself.
     fn may_page(&self) -> bool {
         match self {
-            Self::Points(_) | Self::Show(_) | Self::Ls(_) | Self::History(_) | Self::Help(_) => {
-                true
-            }
+            Self::Points(_)
+            | Self::Show(_)
+            | Self::Ls(_)
+            | Self::Find(_)
+            | Self::History(_)
+            | Self::Stats(_)
+            | Self::Help(_) => true,
             Self::Diff(arguments) => !arguments.shows_progress(),
             _ => false,
         }
@@ -174,6 +182,8 @@ impl Command {
             Self::History(arguments) => history::run(arguments, context),
             Self::Diff(arguments) => diff::run(arguments, context),
             Self::Stats(arguments) => stats::run(arguments, context),
+            Self::Restore(arguments) => restore::run(arguments, context),
+            Self::Dump(arguments) => dump::run(arguments, context),
             Self::Check(arguments) => check::run(arguments, context),
             Self::Cache(arguments) => cache::run(arguments, context),
             Self::Pin(arguments) => pin::run(arguments, context),

@@ -6,18 +6,26 @@ pub(super) const AFTER_OPTIONS: &str = "Examples:
   bygone mount --point yesterday /mnt/past      one of them
   bygone mount --allow-other --host moon /mnt/past
   bygone umount /mnt/past                       umount(8) does it too
+  mount -t bygone /srv/backup /mnt/past -o point=latest,allow_other
 
 Password: where that of an encrypted repository comes from
   --password-file, --password-command or BYGONE_PASSWORD; else it is asked for at the terminal, before the mount goes
   into the background. In fstab: the option password_file=FILE or password_command=COMMAND.
 
-fstab: what may follow -o, separated by commas
+fstab: lines such as these, with the helper that scripts/install puts in place
+  /srv/backup  /mnt/past  bygone  noauto,allow_other                                   0 0
+  bygone:home  /mnt/past  bygone  nofail,x-systemd.automount,allow_other,point=latest  0 0
+  The first word is a repository's place, or bygone: and its name in /etc/bygone/config.toml; see bygone-config(5).
+  A map of autofs:
+  past  -fstype=bygone,allow_other  :/srv/backup
+
+Mount options: what may follow -o, separated by commas
   The options above without their dashes, with = before a value: allow_other, no_permissions, foreground, point=POINT,
-  owner=UID:GID, refresh=SECONDS, timeout=TIME, cache_memory=SIZE, log_file=FILE, metrics_file=FILE,
-  host=HOST, set=NAME, path=PATH, label=K=V. Of those that all commands have: cache_dir=DIR, cache_size=SIZE, limit_download=SIZE, store_option=K=V
-  (several times, if need be), password_file=FILE and password_command=COMMAND. And noexec. What every mount is (ro,
-  nosuid, nodev), and what only readers of fstab need (noauto, user, nofail, _netdev, x-systemd.automount and its like),
-  is taken too. A value cannot have a comma in it.
+  owner=UID:GID, refresh=SECONDS, timeout=TIME, cache_memory=SIZE, log_file=FILE, metrics_file=FILE, host=HOST, set=NAME,
+  path=PATH, label=K=V. Of those that all commands have: cache_dir=DIR, cache_size=SIZE, limit_download=SIZE,
+  store_option=K=V (several times, if need be), password_file=FILE and password_command=COMMAND. And noexec; and nonempty,
+  to hide what is in the folder. What every mount is (ro, nosuid, nodev), and what only readers of fstab need (noauto,
+  user, nofail, _netdev, x-systemd.automount and its like), is taken too. A value cannot have a comma in it.
 
 Tuning: what each option costs and gains
   --cache-memory SIZE  How much of what was fetched is kept, decompressed: 64M unless told otherwise, and never more.

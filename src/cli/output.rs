@@ -3,6 +3,7 @@
 //! Text is for people and may change. JSON has stable, documented fields: numbers are exact, times are RFC 3339.
 //! A write that fails is returned, never a panic: a reader such as `head` may go at any time.
 
+use std::borrow::Cow;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -74,6 +75,14 @@ impl Output {
         match self.shows_colors() {
             true => paint.on(text),
             false => text.to_owned(),
+        }
+    }
+
+    /// A unified diff for standard output: what comes and what goes in colours, if they are wanted there.
+    pub fn painted_diff<'a>(&self, text: &'a [u8]) -> Cow<'a, [u8]> {
+        match self.shows_colors() {
+            true => Cow::Owned(terminal::painted_diff(text)),
+            false => Cow::Borrowed(text),
         }
     }
 

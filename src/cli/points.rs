@@ -18,6 +18,9 @@ use crate::repo::{Catalogue, recorded_paths};
 /// Bytes of memory for pieces of runs.
 const MEMORY_BYTES: u64 = 16 << 20;
 
+/// Paths of a point that the table shows at most: a list may have named thousands.
+const PATHS_MAX: usize = 8;
+
 /// List restore points, newest first
 ///
 /// CHAIN is the number of points that a point's chain has, itself and its base among them; NEW DATA is the content
@@ -88,7 +91,7 @@ fn print_table(points: &[Arc<Point>], context: &Context) -> Result<()> {
             point.kind.word().to_owned(),
             point.lineage.len().to_string(),
             text_of(point.host.as_bytes()),
-            joined_paths(point),
+            joined_paths(point, PATHS_MAX),
             joined_labels(point),
             point.figures.files.to_string(),
             size(point.figures.bytes),
@@ -103,11 +106,16 @@ fn print_table(points: &[Arc<Point>], context: &Context) -> Result<()> {
     )
 }
 
-/// The paths in a point, for people.
-pub(super) fn joined_paths(point: &Point) -> String {
-    let paths: Vec<_> = recorded_paths(point)
+/// The paths in a point, for people: all of them, or the first so many where there are more.
+pub(super) fn joined_paths(point: &Point, paths_max: usize) -> String {
+    let mut paths: Vec<_> = recorded_paths(point)
+        .take(paths_max)
         .map(|path| text_of(path.as_os_str().as_encoded_bytes()))
         .collect();
+    match point.sources.len().saturating_sub(paths.len()) {
+        0 => {}
+        more => paths.push(format!("and {more} more")),
+    }
     paths.join(" ")
 }
 

@@ -158,7 +158,7 @@ fn lines(point: &Point) -> Vec<(&'static str, String)> {
             ),
         ),
         ("User", text_of(point.user.as_bytes())),
-        ("Paths", joined_paths(point)),
+        ("Paths", joined_paths(point, usize::MAX)),
         ("Read from", sources.join(" ")),
         ("Labels", joined_labels(point)),
         ("Excludes", text_of(point.excludes.join(" ").as_bytes())),

@@ -110,7 +110,7 @@ fn print(stats: &Stats, context: &Context) -> Result<()> {
     for (kind, objects) in &stats.objects {
         table.add_row([kind.clone(), objects.count.to_string(), size(objects.bytes)]);
     }
-    output.line(table.trim_fmt())
+    output.table(table, &[])
 }
 
 /// The figures as JSON shows them.

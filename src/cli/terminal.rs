@@ -83,6 +83,11 @@ pub enum Paint {
 impl Paint {
     /// `text` in this colour.
     pub(super) fn on(self, text: &str) -> String {
+        let style = self.style();
+        format!("{style}{text}{style:#}")
+    }
+
+    fn style(self) -> Style {
         let (color, is_bold) = match self {
             Self::Bad => (AnsiColor::Red, true),
             Self::Warning => (AnsiColor::Yellow, true),
@@ -92,9 +97,34 @@ impl Paint {
             Self::Special => (AnsiColor::Yellow, false),
         };
         let style = Style::new().fg_color(Some(color.into()));
-        let style = if is_bold { style.bold() } else { style };
-        format!("{style}{text}{style:#}")
+        if is_bold { style.bold() } else { style }
     }
+}
+
+/// A unified diff with what comes, what goes and where in colours. Its bytes are otherwise as they are.
+pub(super) fn painted_diff(text: &[u8]) -> Vec<u8> {
+    let mut painted = Vec::with_capacity(text.len() * 2);
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        let paint = match line.first() {
+            Some(b'+') => Paint::Good,
+            Some(b'-') => Paint::Bad,
+            Some(b'@') => Paint::Symlink,
+            _ => {
+                painted.extend_from_slice(line);
+                continue;
+            }
+        };
+        let style = paint.style();
+        let (shown, end) = match line.strip_suffix(b"\n") {
+            Some(shown) => (shown, &b"\n"[..]),
+            None => (line, &b""[..]),
+        };
+        painted.extend_from_slice(format!("{style}").as_bytes());
+        painted.extend_from_slice(shown);
+        painted.extend_from_slice(format!("{style:#}").as_bytes());
+        painted.extend_from_slice(end);
+    }
+    painted
 }
 
 /// How many columns the terminal has that standard output is; None if it is none, or does not tell.
@@ -205,6 +235,25 @@ mod tests {
         assert_eq!(typed("bygone --color=never points"), Color::Never);
         assert_eq!(typed("bygone points"), Color::Auto);
         assert_eq!(typed("bygone -- --color=always"), Color::Auto);
+    }
+
+    #[test]
+    fn a_diff_is_the_same_but_for_its_colours() {
+        let text = b"--- a\n+++ b\n@@ -1 +1 @@\n-old\n+n\xffew\n same";
+        let painted = painted_diff(text);
+        let plain = String::from_utf8_lossy(&painted);
+        let mut plain = plain.into_owned();
+        for code in [
+            "\u{1b}[0m",
+            "\u{1b}[1m",
+            "\u{1b}[31m",
+            "\u{1b}[32m",
+            "\u{1b}[36m",
+        ] {
+            assert!(plain.contains(code), "{plain:?}");
+            plain = plain.replace(code, "");
+        }
+        assert_eq!(plain, String::from_utf8_lossy(text));
     }
 
     #[test]

@@ -5,10 +5,11 @@
 //! is interested in any longer (a reader has gone elsewhere) is not begun. What goes wrong here goes wrong again, and is
 //! told, when it is asked for.
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
-use crate::base::Result;
+use crate::base::{PackId, Result};
 use crate::format::ChunkPlace;
 use crate::repo::Repository;
 use crate::seal::SealedKind;
@@ -18,11 +19,11 @@ use super::batch::{Bounds, Wanted, group};
 use super::memory::Claim;
 
 /// Requests that share what one reader has ahead: while one brings bytes, the others wait out their delays.
-const REQUESTS_AHEAD: u64 = 8;
+const REQUESTS_AHEAD: u64 = 6;
 
 /// Bytes of one request, for what is ahead: little enough that its first frame is soon there, enough that a request's own
 /// cost is small.
-const REQUEST_BYTES_MIN: u64 = 256 << 10;
+const REQUEST_BYTES_MIN: u64 = 384 << 10;
 const REQUEST_BYTES_MAX: u64 = 1 << 20;
 
 /// What a reader in order should have ahead of it, in bytes.
@@ -97,13 +98,20 @@ impl Fetcher {
         }
     }
 
-    /// Begins to bring these chunks' frames into memory, and returns at once.
-    pub fn fetch_ahead(self: &Arc<Self>, places: &[ChunkPlace], interested: &Interested) {
+    /// Begins to bring these chunks' frames into memory, and returns at once. Those of `next`, which will be asked for
+    /// later on, come with them where they lie between them.
+    pub fn fetch_ahead(
+        self: &Arc<Self>,
+        places: &[ChunkPlace],
+        next: &[ChunkPlace],
+        interested: &Interested,
+    ) {
         let Some(distant) = &self.distant else { return };
         let request_bytes = (distant.line.ahead_bytes() / REQUESTS_AHEAD)
             .clamp(REQUEST_BYTES_MIN, REQUEST_BYTES_MAX);
         let mut wanted: Vec<Wanted<'static>> = places
             .iter()
+            .chain(between(places, next))
             .map(|place| Wanted::frame(SealedKind::Data, place))
             .filter(|wanted| !self.memory.is_known(&wanted.key))
             .collect();
@@ -147,6 +155,23 @@ impl Fetcher {
     }
 }
 
+/// Those of `next` that lie between `places`, each in the same pack. Frames are sealed by several threads and lie in a pack as
+/// these got ready: each that is left out between others would be a request of its own later on.
+fn between<'a>(
+    places: &[ChunkPlace],
+    next: &'a [ChunkPlace],
+) -> impl Iterator<Item = &'a ChunkPlace> {
+    let mut spans: HashMap<PackId, (u32, u32)> = HashMap::new();
+    for hint in places.iter().map(|place| &place.hint) {
+        let span = spans.entry(hint.pack).or_insert((u32::MAX, 0));
+        *span = (span.0.min(hint.frame_offset), span.1.max(hint.frame_offset));
+    }
+    next.iter().filter(move |place| {
+        let span = spans.get(&place.hint.pack);
+        span.is_some_and(|(first, last)| (first..last).contains(&&place.hint.frame_offset))
+    })
+}
+
 impl UnderWay {
     /// None if that would be too much.
     fn begin(fetcher: &Arc<Fetcher>, bytes: u64) -> Option<Self> {
@@ -168,5 +193,39 @@ impl Drop for UnderWay {
         self.fetcher
             .ahead_under_way
             .fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::ChunkId;
+    use crate::format::Hint;
+
+    fn chunk(pack: u8, frame_offset: u32) -> ChunkPlace {
+        ChunkPlace {
+            id: ChunkId([0; 32]),
+            length: 1,
+            hint: Hint {
+                pack: PackId([pack; 16]),
+                frame_offset,
+                frame_length: 10,
+                offset_in_frame: 0,
+            },
+        }
+    }
+
+    #[test]
+    fn what_lies_between_chunks_in_their_pack_comes_with_them() {
+        let places = [chunk(1, 20), chunk(1, 40), chunk(2, 60)];
+        let next = [
+            chunk(1, 10),
+            chunk(1, 30),
+            chunk(1, 50),
+            chunk(2, 50),
+            chunk(3, 30),
+        ];
+        let found: Vec<&ChunkPlace> = between(&places, &next).collect();
+        assert_eq!(found, [&chunk(1, 30)]);
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A request is made by a thread of a crew, and whoever needs it waits for the answer until its deadline. So a mount lives
 //! while the store is silent: each question fails in time, and the crew's threads come back when the store does. Where
-//! everything of late came from nearby (a cache), that is asked first, on the thread itself: a hand-over costs more.
+//! everything of late came from nearby (a cache), that is asked first, on the thread itself: a hand-over costs more. So it is
+//! where there is no time for the store.
 
 use std::cell::Cell;
 use std::ops::Range;
@@ -71,7 +72,7 @@ impl Distant {
         if IS_AHEAD.get() {
             return self.measured(name, range);
         }
-        if !self.line.is_asked()
+        if (!self.line.is_asked() || self.deadline() <= Instant::now())
             && let Some(bytes) = self.nearby(name, &range)
         {
             return Ok(bytes);

@@ -19,6 +19,7 @@ mod memory;
 mod parts;
 mod patience;
 mod recover;
+mod scan;
 mod segmented;
 mod waiting;
 

@@ -156,6 +156,18 @@ impl Streams {
         becomes_due.then_some(stream.number)
     }
 
+    /// The same; a stream that begins with this read is due too. Returns also whether it is such a one.
+    pub(super) fn note_or_begin(&mut self, node: NodeId) -> Option<(u64, bool)> {
+        let before = self.numbers;
+        let due = self.note(node);
+        if self.numbers == before {
+            return due.map(|number| (number, false));
+        }
+        let stream = self.streams.first_mut()?;
+        stream.is_due = true;
+        Some((stream.number, true))
+    }
+
     fn begin(&mut self, node: NodeId) {
         self.numbers += 1;
         self.streams.truncate(STREAMS_MAX - 1);
@@ -370,6 +382,16 @@ mod tests {
     /// The node of a row of the first run.
     fn row(row: u64) -> NodeId {
         NodeId((1 << 38) + row)
+    }
+
+    #[test]
+    fn a_stream_that_begins_is_due_where_that_is_asked_for() {
+        let mut streams = Streams::default();
+        assert_eq!(streams.note_or_begin(row(1)), Some((1, true)));
+        assert_eq!(streams.note_or_begin(row(2)), None, "it is due already");
+        streams.done(1);
+        assert_eq!(streams.note_or_begin(row(3)), Some((1, false)));
+        assert_eq!(streams.note_or_begin(row(1000)), Some((2, true)));
     }
 
     #[test]

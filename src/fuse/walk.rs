@@ -1,8 +1,8 @@
 //! Following a walk over the files of a distant repository: while somebody reads files in the order of a walk, the frames
 //! of those that follow are fetched, as many as the line to the store can bring while they are waited for.
 //!
-//! Directories do not matter: the files of the next one follow in the same run, and in the same packs. It begins with
-//! little, and doubles. It is not topped up with every file, or there would be a request for each frame: more is looked for
+//! Directories do not matter: the files of the next one follow in the same run, and in the same packs. It begins with the
+//! first file of a directory, or the second that is read in order, with little, and doubles. It is not topped up with every file, or there would be a request for each frame: more is looked for
 //! once a quarter of what was ahead has been read, for as much again, so that requests are long. Files that can be had whole are also put into the page
 //! cache (see `ahead`); what is done here is only that they are in memory by then.
 
@@ -12,7 +12,6 @@ use std::sync::{Arc, Mutex};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::ahead::{Streams, lock};
-use crate::base::PackId;
 use crate::fetch::{AheadBytes, Interest};
 use crate::format::ChunkPlace;
 use crate::tree::{NodeId, Tree};
@@ -20,11 +19,14 @@ use crate::tree::{NodeId, Tree};
 /// Rows in a row without content in a pack, after which no more is looked for until the reader comes closer.
 const ROWS_WITHOUT_MAX: u64 = 512;
 
+/// Rows behind those that are fetched, some of whose frames may lie between theirs.
+const ROWS_NEXT: u64 = 128;
+
 /// Looks that may be due at a time; more are forgotten, and come up again with the next read.
 const DUE_MAX: usize = 16;
 
 /// Sealed bytes that are fetched ahead at first.
-const FIRST_BYTES: u64 = 1 << 20;
+const FIRST_BYTES: u64 = 384 << 10;
 
 /// More is looked for once this part of what was ahead has been read: the rest keeps the line busy meanwhile.
 const RENEWED_PARTS: u64 = 4;
@@ -36,15 +38,22 @@ const FILE_BYTES_MAX: u64 = 2 << 20;
 pub(super) struct Walks {
     tree: Arc<Tree>,
     streams: Arc<Mutex<Streams>>,
-    due: Sender<u64>,
+    due: Sender<Look>,
 }
 
 /// Looks ahead of the readers, on a thread of its own: it may have to wait for the rows.
 pub(super) struct Walker {
     tree: Arc<Tree>,
     streams: Arc<Mutex<Streams>>,
-    due: Receiver<u64>,
+    due: Receiver<Look>,
     ways: HashMap<u64, Way>,
+}
+
+/// A look that is due.
+struct Look {
+    stream: u64,
+    /// It is the stream's first read.
+    is_first: bool,
 }
 
 /// What is ahead of one reader.
@@ -53,8 +62,6 @@ struct Way {
     files: VecDeque<FileAhead>,
     /// The frame that was fetched last, by where its pack has it.
     last: Option<ChunkPlace>,
-    /// Where what is fetched of the last pack ends in it.
-    end: Option<(PackId, u64)>,
     /// Sealed bytes to have ahead, of what the line is worth.
     sealed_max: u64,
     interest: Interest,
@@ -93,9 +100,9 @@ impl Walks {
         if self.tree.ahead_bytes().is_none() {
             return;
         }
-        let due = lock(&self.streams).note(node);
-        if let Some(stream) = due
-            && self.due.try_send(stream).is_err()
+        let due = lock(&self.streams).note_or_begin(node);
+        if let Some((stream, is_first)) = due
+            && self.due.try_send(Look { stream, is_first }).is_err()
         {
             lock(&self.streams).done(stream);
         }
@@ -105,13 +112,14 @@ impl Walks {
 impl Walker {
     /// Looks ahead until nobody can make anything due any more.
     pub(super) fn run(mut self) {
-        while let Ok(stream) = self.due.recv() {
-            self.look(stream);
-            lock(&self.streams).done(stream);
+        while let Ok(look) = self.due.recv() {
+            self.look(&look);
+            lock(&self.streams).done(look.stream);
         }
     }
 
-    fn look(&mut self, number: u64) {
+    fn look(&mut self, look: &Look) {
+        let number = look.stream;
         // Where a reader has gone elsewhere, the interest in what was ahead of it ends here.
         let mut streams = lock(&self.streams);
         self.ways.retain(|number, _| streams.is_followed(*number));
@@ -120,21 +128,26 @@ impl Walker {
         let (Some((read, looked)), Some(ahead)) = (place, self.tree.ahead_bytes()) else {
             return;
         };
-        let way = self.ways.entry(number).or_default();
+        // One file may be all that is wanted.
+        if look.is_first && !self.tree.begins_a_walk(read) {
+            return;
+        }
+        let way = self.ways.entry(number).or_insert_with(|| Way {
+            // What the reader itself is waiting for is not ahead of it.
+            last: self.tree.places(read, FILE_BYTES_MAX).pop(),
+            ..Way::default()
+        });
         if !way.is_due(read, ahead) {
             return;
         }
         let mut places = Vec::new();
         let (mut rows, mut rows_without) = (0, 0);
-        while rows_without < ROWS_WITHOUT_MAX {
-            let Some(node) = looked.rows_later(rows + 1) else {
+        while way.has_room(ahead) && rows_without < ROWS_WITHOUT_MAX {
+            rows += 1;
+            let Some(node) = looked.rows_later(rows) else {
                 break;
             };
             let found = self.tree.places(node, FILE_BYTES_MAX);
-            if !way.has_room(ahead) && !way.lie_before_its_end(&found) {
-                break;
-            }
-            rows += 1;
             let before = places.len();
             way.take(node, found, &mut places);
             rows_without = match places.len() > before {
@@ -145,7 +158,13 @@ impl Walker {
         if let Some(node) = looked.rows_later(rows) {
             lock(&self.streams).advance(number, node);
         }
-        self.tree.fetch_ahead(&places, &way.interest.watch());
+        if !places.is_empty() {
+            let next = (rows + 1..=rows + ROWS_NEXT)
+                .filter_map(|rows| looked.rows_later(rows))
+                .flat_map(|node| self.tree.places(node, FILE_BYTES_MAX));
+            let next: Vec<ChunkPlace> = next.collect();
+            self.tree.fetch_ahead(&places, &next, &way.interest.watch());
+        }
     }
 }
 
@@ -172,16 +191,6 @@ impl Way {
         sealed < self.sealed_max && plain < ahead.plain
     }
 
-    /// Do these lie in a pack before the end of what is fetched of it anyway? Frames are written by several threads, so that
-    /// a few change places: one that is left out would be a request of its own.
-    fn lie_before_its_end(&self, chunks: &[ChunkPlace]) -> bool {
-        chunks.iter().all(|chunk| {
-            self.end.is_some_and(|(pack, end)| {
-                pack == chunk.hint.pack && u64::from(chunk.hint.frame_offset) < end
-            })
-        })
-    }
-
     /// Sealed and plain bytes ahead.
     fn bytes(&self) -> (u64, u64) {
         self.files.iter().fold((0, 0), |(sealed, plain), file| {
@@ -200,11 +209,6 @@ impl Way {
             }
             sealed_bytes += u64::from(chunk.hint.frame_length);
             self.last = Some(chunk);
-            let end = frame_end(&chunk);
-            self.end = match self.end {
-                Some((pack, before)) if pack == chunk.hint.pack => Some((pack, before.max(end))),
-                _ => Some((chunk.hint.pack, end)),
-            };
             places.push(chunk);
         }
         if plain_bytes > 0 {
@@ -217,15 +221,10 @@ impl Way {
     }
 }
 
-/// Where a chunk's frame ends in its pack.
-fn frame_end(chunk: &ChunkPlace) -> u64 {
-    u64::from(chunk.hint.frame_offset) + u64::from(chunk.hint.frame_length)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::ChunkId;
+    use crate::base::{ChunkId, PackId};
     use crate::format::Hint;
 
     fn row(row: u64) -> NodeId {
@@ -286,16 +285,6 @@ mod tests {
             looks[3..].iter().all(|quarters| *quarters >= 3),
             "{looks:?}"
         );
-    }
-
-    #[test]
-    fn frames_that_changed_places_come_with_those_around_them() {
-        let mut way = Way::default();
-        assert!(!way.lie_before_its_end(&[chunk(1)]));
-        way.take(row(1), vec![chunk(3000)], &mut Vec::new());
-        assert!(way.lie_before_its_end(&[chunk(2000)]));
-        assert!(way.lie_before_its_end(&[chunk(3000)]));
-        assert!(!way.lie_before_its_end(&[chunk(2000), chunk(4000)]));
     }
 
     #[test]

@@ -139,6 +139,14 @@ impl Chain {
         Entries::new(itself.and_then(Result::transpose), merge)
     }
 
+    /// The live entries of a subtree that are in one section, its root if that is, in order of keys.
+    pub fn entries_in(&self, section: Section, below: &Key) -> Entries {
+        let prefix = below.descendants_prefix();
+        let itself = (!below.is_root()).then(|| self.lookup_in(section, below));
+        let merge = self.merge(&[section], &prefix, &prefix, |_| Ok(true));
+        Entries::new(itself.and_then(Result::transpose), merge)
+    }
+
     fn lookup_with(
         &self,
         key: &Key,

@@ -232,7 +232,8 @@ impl Pieces {
                 Err(error) => log::debug!("a read ahead failed: {error}"),
             }
         }
-        // The sections lie side by side, so that one request brings both.
+        places.extend(self.absent_head());
+        // They lie side by side, so that one request brings all.
         self.bring(&places);
     }
 
@@ -290,14 +291,24 @@ impl Pieces {
         if sequence == Sequence::Files {
             self.files_ahead.fetched(first.number, last.number + 1);
         }
-        if blocks.len() > 1 {
-            let places: Vec<Place> = blocks
-                .iter()
-                .map(|block| self.block_place(sequence, block))
-                .collect();
+        let mut places: Vec<Place> = blocks
+            .iter()
+            .map(|block| self.block_place(sequence, block))
+            .collect();
+        places.extend(self.absent_head());
+        if places.len() > 1 {
             self.bring(&places);
         }
         Ok(())
+    }
+
+    /// What `fetch_head` leaves, being one piece, if it is not in memory: in a small run it lies beside the directories'
+    /// blocks, and comes with them.
+    fn absent_head(&self) -> Option<Place> {
+        self.fetcher.ahead_bytes()?;
+        let mut places = self.head_places();
+        let place = places.pop().filter(|_| places.is_empty())?;
+        (!self.fetcher.has_piece(&place.piece(self.run))).then_some(place)
     }
 
     fn block_place(&self, sequence: Sequence, at: &BlockAt) -> Place {
@@ -318,37 +329,44 @@ impl Pieces {
         {
             return;
         }
-        let ids = [(SealedKind::RunTable, Table::Ids as u8, 0, &self.footer.ids)];
-        let index = |sequence: Sequence| {
-            let parts = self.footer.sequence(sequence).index.iter().enumerate();
-            parts.map(move |(number, part)| {
-                (
-                    SealedKind::RunBlockIndex,
-                    sequence as u8,
-                    number as u64,
-                    &part.at,
-                )
-            })
+        let bytes_of = |places: &[Place]| -> u64 {
+            let lengths = places.iter().map(|place| u64::from(place.length));
+            lengths.sum()
         };
-        let place_of = |(kind, part_of, number, at): (SealedKind, u8, u64, &PieceAt)| match *at {
+        let mut places = self.places_apart(self.filter_parts());
+        if bytes_of(&places) > FILTERS_BYTES_MAX {
+            places.clear();
+        }
+        places.extend(self.head_places());
+        if places.len() > 1 && bytes_of(&places) <= HEAD_BYTES_MAX {
+            self.bring(&places);
+        }
+    }
+
+    /// The table of ids and the index, as far as they are not in the footer.
+    fn head_places(&self) -> Vec<Place> {
+        let index = |sequence: Sequence| {
+            let parts = (0..).zip(&self.footer.sequence(sequence).index);
+            let kind = SealedKind::RunBlockIndex;
+            parts.map(move |(number, part)| (kind, sequence as u8, number, &part.at))
+        };
+        let ids = (SealedKind::RunTable, Table::Ids as u8, 0, &self.footer.ids);
+        let index = index(Sequence::Directories).chain(index(Sequence::Files));
+        self.places_apart([ids].into_iter().chain(index))
+    }
+
+    /// The places of those pieces that are not in the footer.
+    fn places_apart<'a>(
+        &self,
+        pieces: impl Iterator<Item = (SealedKind, u8, u64, &'a PieceAt)>,
+    ) -> Vec<Place> {
+        let place_of = |(kind, part_of, number, at): (_, _, _, &PieceAt)| match *at {
             PieceAt::Inline(_) => None,
             PieceAt::Apart { offset, length } => {
                 Some(self.place(kind, part_of, number, offset, length))
             }
         };
-        let bytes_of = |places: &[Place]| -> u64 {
-            let lengths = places.iter().map(|place| u64::from(place.length));
-            lengths.sum()
-        };
-        let mut places: Vec<Place> = self.filter_parts().filter_map(place_of).collect();
-        if bytes_of(&places) > FILTERS_BYTES_MAX {
-            places.clear();
-        }
-        let index = index(Sequence::Directories).chain(index(Sequence::Files));
-        places.extend(ids.into_iter().chain(index).filter_map(place_of));
-        if places.len() > 1 && bytes_of(&places) <= HEAD_BYTES_MAX {
-            self.bring(&places);
-        }
+        pieces.filter_map(place_of).collect()
     }
 
     fn filter_parts(&self) -> impl Iterator<Item = (SealedKind, u8, u64, &PieceAt)> {

@@ -58,11 +58,12 @@ impl PathVersions {
 }
 
 impl Timeline {
-    /// All that these chains have.
+    /// All that these chains have below a directory; of the root, itself too.
     ///
     /// # Errors
     /// Those of reading a run, here and below.
-    pub fn open(chains: &[Chain]) -> Result<Self> {
+    pub fn open(chains: &[Chain], below: &Key) -> Result<Self> {
+        let prefix = below.descendants_prefix();
         let mut numbers: HashMap<RunId, usize> = HashMap::new();
         let mut standing: Vec<Vec<Standing>> = Vec::new();
         let mut sources = Vec::new();
@@ -72,7 +73,7 @@ impl Timeline {
                 if number == standing.len() {
                     standing.push(Vec::new());
                     for section in SECTIONS {
-                        let cursor = Cursor::open(run, section, b"", Vec::new())?;
+                        let cursor = Cursor::open(run, section, &prefix, prefix.clone())?;
                         sources.extend(cursor.map(|cursor| Source {
                             run: number,
                             cursor,

@@ -57,7 +57,11 @@ impl SizeTest {
 
 /// Globs as gitignore(5) has them. A later one overrules an earlier one, and `!` takes back.
 #[derive(Debug)]
-pub struct Globs(Gitignore);
+pub struct Globs {
+    globs: Gitignore,
+    /// All that they can match lies below this directory.
+    below: Key,
+}
 
 impl Globs {
     /// Globs that match names. One with a slash in it never could.
@@ -80,7 +84,12 @@ impl Globs {
     /// # Errors
     /// Usage, for a glob that cannot be read.
     pub fn of_paths(globs: &[String]) -> Result<Self> {
-        Self::new(globs, false)
+        let mut paths = Self::new(globs, false)?;
+        // Of several, what they have in common is seldom of use.
+        if let [glob] = globs {
+            paths.below = literal_directory(glob);
+        }
+        Ok(paths)
     }
 
     fn new(globs: &[String], is_any_case: bool) -> Result<Self> {
@@ -94,13 +103,39 @@ impl Globs {
                 .add_line(None, glob)
                 .map_err(|error| bad(glob, error))?;
         }
-        builder.build().map(Self).map_err(|error| bad(&all, error))
+        let globs = builder.build().map_err(|error| bad(&all, error))?;
+        Ok(Self {
+            globs,
+            below: Key::root(),
+        })
     }
 
     fn matches(&self, path: &[u8], is_directory: bool) -> bool {
         let path = Path::new(OsStr::from_bytes(path));
-        self.0.matched(path, is_directory).is_ignore()
+        self.globs.matched(path, is_directory).is_ignore()
     }
+}
+
+/// The directory that the beginning of a glob names without leaving anything open, and below which all that it matches lies;
+/// the root where there is none.
+fn literal_directory(glob: &str) -> Key {
+    let mut key = Key::root();
+    // One without a slash but at its end matches names, wherever they are.
+    let names = glob.trim_start_matches('/').split('/');
+    let is_open = |name: &str| name.contains(['*', '?', '[', ']', '{', '}', '\\']);
+    let is_whole_path = glob.trim_end_matches('/').contains('/') && !glob.starts_with(['!', '#']);
+    if !is_whole_path || glob.ends_with(char::is_whitespace) {
+        return key;
+    }
+    let mut names = names.peekable();
+    while let Some(name) = names.next()
+        && names.peek().is_some_and(|next| !next.is_empty())
+        && !is_open(name)
+        && let Ok(child) = key.child(name.as_bytes())
+    {
+        key = child;
+    }
+    key
 }
 
 fn bad(glob: &str, problem: impl std::fmt::Display) -> Error {
@@ -139,7 +174,8 @@ pub fn find(
         chain.map_err(|error| error.context(format_args!("point {}", point.id)))
     });
     let open: Vec<Chain> = open.collect::<Result<_>>()?;
-    let mut timeline = Timeline::open(&open)?;
+    let below = options.paths.as_ref().map(|paths| &paths.below);
+    let mut timeline = Timeline::open(&open, below.unwrap_or(&Key::root()))?;
     let looked_at = PointsLookedAt::new(points)?;
     let mut names = Names::new(options);
     let mut is_wanted = |key: &[u8], section| names.match_key(key, section);
@@ -353,6 +389,26 @@ mod tests {
         };
         assert!(matches(&by_regex, "home/me/deep/a.md"));
         assert!(!matches(&by_regex, "srv/home/a.md") && !matches(&by_regex, "/"));
+    }
+
+    #[test]
+    fn only_the_directory_is_read_that_all_matches_lie_below() {
+        for (glob, directory) in [
+            ("/home/me/**", "/home/me"),
+            ("home/me/*.txt", "/home/me"),
+            ("/home/me/letter.txt", "/home/me"),
+            ("/home/me/", "/home"),
+            ("/home/*/x", "/home"),
+            ("/home/m\\e/x", "/home"),
+            ("/home", "/"),
+            ("*.txt", "/"),
+            ("home/", "/"),
+            ("**/x", "/"),
+            ("!/home/me/x", "/"),
+            ("/../x", "/"),
+        ] {
+            assert_eq!(literal_directory(glob).to_string(), directory, "{glob}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 pub mod backup;
 pub mod check;
 pub mod difference;
+pub mod dump;
 pub mod find;
 pub mod history;
 pub mod keys;
@@ -14,6 +15,7 @@ mod merging;
 mod moment;
 pub mod pin;
 mod recorded;
+pub mod restore;
 pub mod select;
 mod standing;
 pub mod stats;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::base::{Error, ErrorKind, PointId, Result};
 use crate::format::{POINTS_PREFIX, Point, RollUpId, point_name};
-use crate::store::{Body, Listed, read_or_disbelieve};
+use crate::store::{Body, read_or_disbelieve};
 
 use super::repository::{Repository, random_bytes};
 use super::rolled::{self, Rolled};
@@ -148,7 +148,7 @@ impl Catalogue {
 
     fn of_listing(
         repository: &Repository,
-        listed: Vec<Listed>,
+        listed: Vec<String>,
         roll_ups: Option<Vec<RollUpId>>,
     ) -> Result<Self> {
         let mut catalogue = Self::default();
@@ -160,7 +160,8 @@ impl Catalogue {
         };
         if !roll_ups.is_empty() {
             let Rolled { mut points, live } = Rolled::load(repository, &roll_ups)?;
-            let listed: HashSet<PointId> = listed.iter().filter_map(point_of).collect();
+            let listed: HashSet<PointId> =
+                listed.iter().filter_map(|name| point_of(name)).collect();
             points.retain(|id, _| listed.contains(id));
             catalogue.take_rolled(repository, points, live);
         }
@@ -176,14 +177,14 @@ impl Catalogue {
         let from = refresh_from(&newest);
         let (rolled, listed) = std::thread::scope(|scope| {
             let rolled = scope.spawn(|| Rolled::load(repository, roll_ups));
-            let listed = repository.store().list(POINTS_PREFIX, &from);
+            let listed = repository.store().names(POINTS_PREFIX, &from);
             match rolled.join() {
                 Ok(rolled) => (rolled, listed),
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         });
         let (Rolled { mut points, live }, listed) = (rolled?, listed?);
-        let there: HashSet<PointId> = listed.iter().filter_map(point_of).collect();
+        let there: HashSet<PointId> = listed.iter().filter_map(|name| point_of(name)).collect();
         points.retain(|id, _| point_name(id) < from || there.contains(id));
         let mut catalogue = Self {
             is_hasty: true,
@@ -208,7 +209,7 @@ impl Catalogue {
             .map(refresh_from);
         let listed = repository
             .store()
-            .list(POINTS_PREFIX, from.as_deref().unwrap_or_default())?;
+            .names(POINTS_PREFIX, from.as_deref().unwrap_or_default())?;
         self.take_in(repository, listed)
     }
 
@@ -221,7 +222,7 @@ impl Catalogue {
         repository: &Repository,
     ) -> Result<(Vec<Arc<Point>>, Vec<PointId>)> {
         let listed = list_all(repository)?;
-        let there: HashSet<PointId> = listed.iter().filter_map(point_of).collect();
+        let there: HashSet<PointId> = listed.iter().filter_map(|name| point_of(name)).collect();
         let new = self.take_in(repository, listed)?;
         let known = self.points.keys().filter(|id| !there.contains(id));
         let gone: Vec<PointId> = known.copied().collect();
@@ -300,12 +301,12 @@ impl Catalogue {
     }
 
     /// Reads what a listing has and this has not.
-    fn take_in(&mut self, repository: &Repository, listed: Vec<Listed>) -> Result<Vec<Arc<Point>>> {
+    fn take_in(&mut self, repository: &Repository, listed: Vec<String>) -> Result<Vec<Arc<Point>>> {
         let mut unread = Vec::new();
-        for listed in listed {
-            let Some(id) = point_of(&listed) else {
-                if !self.foreign.contains(&listed.name) {
-                    self.foreign.push(listed.name);
+        for name in listed {
+            let Some(id) = point_of(&name) else {
+                if !self.foreign.contains(&name) {
+                    self.foreign.push(name);
                 }
                 continue;
             };
@@ -332,18 +333,18 @@ impl Catalogue {
     }
 }
 
-/// A listing of all points.
-fn list_all(repository: &Repository) -> Result<Vec<Listed>> {
-    let listed = repository.store().list(POINTS_PREFIX, "")?;
-    let mut ids: Vec<PointId> = listed.iter().filter_map(point_of).collect();
+/// The names of all points.
+fn list_all(repository: &Repository) -> Result<Vec<String>> {
+    let listed = repository.store().names(POINTS_PREFIX, "")?;
+    let mut ids: Vec<PointId> = listed.iter().filter_map(|name| point_of(name)).collect();
     ids.sort_unstable();
     repository.observed().listing(ids);
     Ok(listed)
 }
 
-/// The point that a listing has; None for a name that is no point's.
-fn point_of(listed: &Listed) -> Option<PointId> {
-    listed.name.strip_prefix(POINTS_PREFIX)?.parse().ok()
+/// The point whose object has this name; None for a name that is no point's.
+fn point_of(name: &str) -> Option<PointId> {
+    name.strip_prefix(POINTS_PREFIX)?.parse().ok()
 }
 
 /// From where a listing must begin that is to have all that came since `newest`.
@@ -378,7 +379,10 @@ pub fn with_footers<'a>(repository: &Repository, point: &'a Point) -> Result<Cow
 /// # Errors
 /// Those of the store.
 pub fn point_ids(repository: &Repository) -> Result<Vec<PointId>> {
-    let mut ids: Vec<PointId> = list_all(repository)?.iter().filter_map(point_of).collect();
+    let mut ids: Vec<PointId> = list_all(repository)?
+        .iter()
+        .filter_map(|name| point_of(name))
+        .collect();
     ids.sort_unstable();
     Ok(ids)
 }

@@ -92,6 +92,13 @@ pub trait Store: Send + Sync {
     /// `from`, in order of names. Nothing at all is no error.
     fn list(&self, prefix: &str, from: &str) -> Result<Vec<Listed>>;
 
+    /// The names of all objects that `list` would give: for who does not need their lengths, which cost a disk more than
+    /// the names.
+    fn names(&self, prefix: &str, from: &str) -> Result<Vec<String>> {
+        let listed = self.list(prefix, from)?;
+        Ok(listed.into_iter().map(|object| object.name).collect())
+    }
+
     /// Removes an object. One that is not there is no error: another may have removed it.
     fn delete(&self, name: &str) -> Result<()>;
 

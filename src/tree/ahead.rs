@@ -1,6 +1,5 @@
 //! What is likely to be read next: files lie in runs, and in packs, in the order of a walk.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -18,7 +17,13 @@ use super::readings::{Due, Stretch};
 const SMALL_FILE_BYTES_MAX: u32 = 128 << 10;
 
 /// Bytes of a large file whose chunks are looked up at a time: a few dozen chunks.
-const PLANNED_BYTES: u64 = 4 << 20;
+const LOOKED_AT_BYTES: u64 = 4 << 20;
+
+/// So far ahead of what is planned next the extent lists of a large file are fetched: half of what one covers.
+const LISTS_AHEAD_BYTES: u64 = 32 << 20;
+
+/// Bytes of a large file that are planned at a time: of one with holes, beyond which little may follow.
+const PLANNED_BYTES_MAX: u64 = 256 << 20;
 
 /// A frame by its place: two files of one frame cost one fetch and one decompression.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,9 +73,23 @@ impl Tree {
         places.unwrap_or_default()
     }
 
-    /// Has chunks fetched before anyone asks for them, as long as somebody is interested.
-    pub fn fetch_ahead(&self, places: &[ChunkPlace], interested: &Interested) {
-        self.points.fetcher().fetch_ahead(places, interested);
+    /// Is this where a walk over a directory's files comes to first: a small file, and one of the first two in the order of
+    /// rows, of which `cp` may take the second first? Whoever reads these is likely to read the others.
+    pub fn begins_a_walk(&self, node: NodeId) -> bool {
+        let is_small = |file: &File| file.metadata.size <= u64::from(SMALL_FILE_BYTES_MAX);
+        let Ok(file) = self.file(node) else {
+            return false;
+        };
+        let is_third = |before: NodeId| self.file(before).is_ok_and(|it| file.is_beside(&it));
+        let two_before = node.row_before().and_then(NodeId::row_before);
+        is_small(&file) && !two_before.is_some_and(is_third)
+    }
+
+    /// Has chunks fetched before anyone asks for them, as long as somebody is interested; with those of `next`, which
+    /// follow them, that lie between them.
+    pub fn fetch_ahead(&self, places: &[ChunkPlace], next: &[ChunkPlace], interested: &Interested) {
+        let fetcher = self.points.fetcher();
+        fetcher.fetch_ahead(places, next, interested);
     }
 
     /// Does what is read come over a network?
@@ -111,10 +130,19 @@ impl Tree {
             }
             let mut stretches = Vec::new();
             match plan(&file, &fetcher, &lists, &due, &mut stretches) {
-                Ok(places) => fetcher.fetch_ahead(&places, &due.interested),
+                Ok(places) => {
+                    let at = stretches.last().map_or(due.from, |last| last.end);
+                    let next = file.places(&fetcher, &lists, looked_at(at, &file));
+                    fetcher.fetch_ahead(&places, &next.unwrap_or_default(), &due.interested);
+                }
                 Err(error) => log::debug!("a read ahead failed: {error}"),
             }
             readings.planned(node, &due, &stretches);
+            // So that no later plan waits for the extent list that it begins with.
+            let far = looked_at(due.from.saturating_add(LISTS_AHEAD_BYTES), &file);
+            if let Err(error) = file.places(&fetcher, &lists, far) {
+                log::debug!("a read ahead failed: {error}");
+            }
         });
     }
 }
@@ -128,58 +156,37 @@ fn plan(
     stretches: &mut Vec<Stretch>,
 ) -> Result<Vec<ChunkPlace>> {
     let mut places = Vec::new();
-    let (mut at, mut sealed) = (due.range.start, 0);
-    while at < due.range.end && sealed < due.sealed_bytes {
-        let before = at;
-        for part in file.parts(fetcher, lists, planned_from(at, file))? {
-            let sealed_bytes = match part {
-                Part::Zeros(length) => {
-                    at += length;
-                    0
-                }
+    let (mut at, mut left) = (due.from, due.bytes);
+    let end = at.saturating_add(PLANNED_BYTES_MAX);
+    while at < file.metadata.size.min(end) {
+        for part in file.parts(fetcher, lists, looked_at(at, file))? {
+            let stretch = match part {
+                Part::Zeros(length) => Stretch::at(at + length),
                 Part::Chunk(place, within) => {
-                    at += u64::from(place.length) - within.start as u64;
                     places.push(place);
-                    u64::from(place.hint.frame_length)
+                    Stretch {
+                        sealed_bytes: u64::from(place.hint.frame_length),
+                        plain_bytes: u64::from(place.length),
+                        ..Stretch::at(at + u64::from(place.length) - within.start as u64)
+                    }
                 }
             };
-            stretches.push(Stretch {
-                end: at,
-                sealed_bytes,
-            });
-            sealed += sealed_bytes;
-            if sealed >= due.sealed_bytes || at >= due.range.end {
-                break;
+            at = stretch.end;
+            left.sealed = left.sealed.saturating_sub(stretch.sealed_bytes);
+            left.plain = left.plain.saturating_sub(stretch.plain_bytes);
+            stretches.push(stretch);
+            if left.sealed == 0 || left.plain == 0 {
+                return Ok(places);
             }
         }
-        if at == before {
-            break;
-        }
     }
-    let next = file.places(fetcher, lists, planned_from(at, file))?;
-    places.extend(between(&places, &next));
     Ok(places)
 }
 
 /// The bytes of a file from `at` on that are looked at together.
-fn planned_from(at: u64, file: &File) -> Range<u64> {
+fn looked_at(at: u64, file: &File) -> Range<u64> {
     let end = file.metadata.size;
-    at.min(end)..end.min(at.saturating_add(PLANNED_BYTES))
-}
-
-/// Those of `next` that lie between `places`, each in the same pack. A file's chunks are sealed by several threads and lie
-/// in its packs as these got ready: what is left out between the others would be a request for each chunk later on.
-fn between(places: &[ChunkPlace], next: &[ChunkPlace]) -> Vec<ChunkPlace> {
-    let mut spans: HashMap<PackId, (u32, u32)> = HashMap::new();
-    for hint in places.iter().map(|place| &place.hint) {
-        let span = spans.entry(hint.pack).or_insert((u32::MAX, 0));
-        *span = (span.0.min(hint.frame_offset), span.1.max(hint.frame_offset));
-    }
-    let is_between = |place: &&ChunkPlace| {
-        let span = spans.get(&place.hint.pack);
-        span.is_some_and(|(first, last)| (first..last).contains(&&place.hint.frame_offset))
-    };
-    next.iter().filter(is_between).copied().collect()
+    at.min(end)..end.min(at.saturating_add(LOOKED_AT_BYTES))
 }
 
 impl SmallFile {
@@ -192,38 +199,5 @@ impl SmallFile {
 impl FramePlace {
     pub(super) fn new(pack: PackId, offset: u32) -> Self {
         Self { pack, offset }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::ChunkId;
-    use crate::format::Hint;
-
-    fn chunk(pack: u8, frame_offset: u32) -> ChunkPlace {
-        ChunkPlace {
-            id: ChunkId([0; 32]),
-            length: 1,
-            hint: Hint {
-                pack: PackId([pack; 16]),
-                frame_offset,
-                frame_length: 10,
-                offset_in_frame: 0,
-            },
-        }
-    }
-
-    #[test]
-    fn what_lies_between_chunks_in_their_pack_comes_with_them() {
-        let places = [chunk(1, 20), chunk(1, 40), chunk(2, 60)];
-        let next = [
-            chunk(1, 10),
-            chunk(1, 30),
-            chunk(1, 50),
-            chunk(2, 50),
-            chunk(3, 30),
-        ];
-        assert_eq!(between(&places, &next), [chunk(1, 30)]);
     }
 }

@@ -144,6 +144,11 @@ impl File {
         }
     }
 
+    /// Does it lie in the same directory as another?
+    pub(super) fn is_beside(&self, other: &Self) -> bool {
+        self.key.parent() == other.key.parent()
+    }
+
     /// Memory that it takes, in bytes.
     pub(super) fn weight(&self) -> u64 {
         let own = size_of::<Self>() + self.key.as_bytes().len() + self.metadata.target.len();

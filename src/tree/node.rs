@@ -100,6 +100,12 @@ impl NodeId {
         later.rows_after(self).map(|_| later)
     }
 
+    /// The node of what was first recorded one row before in the same run, if there can be such a row.
+    pub fn row_before(self) -> Option<Self> {
+        let before = Self(self.0.checked_sub(1)?);
+        self.rows_after(before).map(|_| before)
+    }
+
     /// The node of what is no directory.
     ///
     /// # Errors

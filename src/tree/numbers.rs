@@ -3,17 +3,19 @@
 //! A number is given once and never to another. They are kept in an SQLite database at a path that the caller
 //! chooses; several mounts may share it at the same time. All known numbers are in memory too, so that only a new
 //! run or point costs a transaction. A database that is damaged is set aside and begun anew with a warning: what is
-//! lost is the sameness of inode numbers with earlier mounts, never content.
+//! lost is the sameness of inode numbers with earlier mounts, never content. So it is where the disk becomes full: from
+//! then on they are kept in memory.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior};
 
 use crate::base::{Error, ErrorKind, PointId, Result, RunId};
-use crate::cache::use_write_ahead_log;
+use crate::cache::{SharedMemory, use_write_ahead_log};
 
 use super::node::{PointNumber, RunNumber};
 
@@ -34,6 +36,8 @@ pub struct Numbers {
     database: Mutex<Connection>,
     runs: RwLock<Known<RunId>>,
     points: RwLock<Known<PointId>>,
+    /// After the database, as it is dropped after it; none of one in memory.
+    _shared_memory: Option<SharedMemory>,
 }
 
 /// Numbers in memory, both ways.
@@ -49,14 +53,16 @@ impl Numbers {
     /// Denied, full or failed, if there can be no database at `path`. A damaged one is no error.
     pub fn open(path: &Path) -> Result<Self> {
         match open_database(path) {
-            Ok(database) => Self::with(database),
+            Ok((database, shared_memory)) => Ok(Self::with(database, Some(shared_memory))),
             Err(Opening::Damaged(problem)) => {
                 log::warn!(
                     "{}: {problem}; begun anew: inode numbers differ from those of earlier mounts",
                     path.display()
                 );
                 set_aside(path)?;
-                open_database(path).map_or_else(|failure| Err(failure.into_error(path)), Self::with)
+                let (database, shared_memory) =
+                    open_database(path).map_err(|failure| failure.into_error(path))?;
+                Ok(Self::with(database, Some(shared_memory)))
             }
             Err(failure) => Err(failure.into_error(path)),
         }
@@ -67,17 +73,17 @@ impl Numbers {
     /// # Errors
     /// Failed, if SQLite has no memory.
     pub fn in_memory() -> Result<Self> {
-        let database = Connection::open_in_memory().map_err(failed)?;
-        database.execute_batch(TABLES).map_err(failed)?;
-        Self::with(database)
+        let database = open_in_memory().map_err(failed)?;
+        Ok(Self::with(database, None))
     }
 
-    fn with(database: Connection) -> Result<Self> {
-        Ok(Self {
+    fn with(database: Connection, shared_memory: Option<SharedMemory>) -> Self {
+        Self {
             database: Mutex::new(database),
             runs: RwLock::new(Known::new()),
             points: RwLock::new(Known::new()),
-        })
+            _shared_memory: shared_memory,
+        }
     }
 
     /// The number of a run.
@@ -158,13 +164,13 @@ impl Numbers {
         Ok(())
     }
 
-    fn add<Id: Copy + Eq + std::hash::Hash, Value: rusqlite::ToSql>(
+    fn add<Id: Copy + Eq + std::hash::Hash, Bound: rusqlite::ToSql>(
         &self,
         ids: &[Id],
         number_max: u32,
         table: &str,
         known: &RwLock<Known<Id>>,
-        value: impl Fn(&Id) -> Value,
+        value: impl Fn(&Id) -> Bound,
     ) -> Result<Vec<(Id, u32)>> {
         let unknown: Vec<Id> = {
             // Points that share runs name each of them again.
@@ -179,30 +185,50 @@ impl Numbers {
             return Ok(Vec::new());
         }
         let mut database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
-        // A chain names hundreds of runs, and most mounts have been asked about them before: only what no mount
-        // knows is worth a transaction that others wait for.
-        let Kept { mut numbered, new } = kept(&database, &unknown, number_max, table, &value)?;
-        if new.is_empty() {
-            return Ok(numbered);
-        }
-        let transaction = database
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(failed)?;
-        {
-            let mut insert = transaction
-                .prepare(&format!(
-                    "INSERT INTO {table} (id) VALUES (?1) ON CONFLICT DO NOTHING"
-                ))
-                .map_err(failed)?;
-            for id in &new {
-                insert.execute([value(id)]).map_err(failed)?;
+        match number(&mut database, &unknown, number_max, table, &value) {
+            Err(error) if error.kind() == ErrorKind::Full => {
+                log::warn!(
+                    "{error}; inode numbers of what is new will not be those of other mounts"
+                );
+                *database = copy_to_memory(&database).map_err(failed)?;
+                number(&mut database, &unknown, number_max, table, &value)
             }
+            result => result,
         }
-        let inserted = kept(&transaction, &new, number_max, table, &value)?;
-        numbered.extend(inserted.numbered);
-        transaction.commit().map_err(failed)?;
-        Ok(numbered)
     }
+}
+
+/// Gives these the numbers that the database has for them, and new ones in one transaction.
+fn number<Id: Copy, Bound: rusqlite::ToSql>(
+    database: &mut Connection,
+    ids: &[Id],
+    number_max: u32,
+    table: &str,
+    value: impl Fn(&Id) -> Bound,
+) -> Result<Vec<(Id, u32)>> {
+    // A chain names hundreds of runs, and most mounts have been asked about them before: only what no mount
+    // knows is worth a transaction that others wait for.
+    let Kept { mut numbered, new } = kept(database, ids, number_max, table, &value)?;
+    if new.is_empty() {
+        return Ok(numbered);
+    }
+    let transaction = database
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(failed)?;
+    {
+        let mut insert = transaction
+            .prepare(&format!(
+                "INSERT INTO {table} (id) VALUES (?1) ON CONFLICT DO NOTHING"
+            ))
+            .map_err(failed)?;
+        for id in &new {
+            insert.execute([value(id)]).map_err(failed)?;
+        }
+    }
+    let inserted = kept(&transaction, &new, number_max, table, &value)?;
+    numbered.extend(inserted.numbered);
+    transaction.commit().map_err(failed)?;
+    Ok(numbered)
 }
 
 /// Ids with the numbers that the database has for them, and those that it has not.
@@ -212,12 +238,12 @@ struct Kept<Id> {
 }
 
 /// What the database has of these.
-fn kept<Id: Copy, Value: rusqlite::ToSql>(
+fn kept<Id: Copy, Bound: rusqlite::ToSql>(
     database: &Connection,
     ids: &[Id],
     number_max: u32,
     table: &str,
-    value: impl Fn(&Id) -> Value,
+    value: impl Fn(&Id) -> Bound,
 ) -> Result<Kept<Id>> {
     let mut select = database
         .prepare(&format!("SELECT number FROM {table} WHERE id = ?1"))
@@ -261,14 +287,14 @@ impl<Id: Copy + Eq + std::hash::Hash> Known<Id> {
 enum Opening {
     /// What is there is no database of this layout.
     Damaged(String),
-    Failed(rusqlite::Error),
+    Failed(Error),
 }
 
 impl Opening {
     fn into_error(self, path: &Path) -> Error {
         let error = match self {
             Self::Damaged(problem) => Error::corrupt("it", problem),
-            Self::Failed(error) => failed(error),
+            Self::Failed(error) => error,
         };
         error.context(path.display())
     }
@@ -280,15 +306,44 @@ impl From<rusqlite::Error> for Opening {
             Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
                 Self::Damaged(error.to_string())
             }
-            _ => Self::Failed(error),
+            _ => Self::Failed(failed(error)),
         }
     }
 }
 
-fn open_database(path: &Path) -> std::result::Result<Connection, Opening> {
+impl From<Error> for Opening {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+fn open_in_memory() -> rusqlite::Result<Connection> {
+    let database = Connection::open_in_memory()?;
+    database.execute_batch(TABLES)?;
+    Ok(database)
+}
+
+/// The same numbers in memory.
+fn copy_to_memory(database: &Connection) -> rusqlite::Result<Connection> {
+    let memory = open_in_memory()?;
+    for table in ["runs", "points"] {
+        let mut select = database.prepare(&format!("SELECT number, id FROM {table}"))?;
+        let mut insert = memory.prepare(&format!("INSERT INTO {table} VALUES (?1, ?2)"))?;
+        let mut rows = select.query([])?;
+        while let Some(row) = rows.next()? {
+            insert.execute((row.get::<_, Value>(0)?, row.get::<_, Value>(1)?))?;
+        }
+    }
+    Ok(memory)
+}
+
+fn open_database(path: &Path) -> std::result::Result<(Connection, SharedMemory), Opening> {
+    SharedMemory::check_room(path)?;
     let mut database = Connection::open(path)?;
     database.busy_timeout(BUSY_WAIT)?;
     use_write_ahead_log(&database, BUSY_WAIT)?;
+    user_version(&database)?;
+    let shared_memory = SharedMemory::allocate(path)?;
     // A number that a power cut takes back was in no mount that survived it.
     database.pragma_update(None, "synchronous", "normal")?;
     let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -301,7 +356,7 @@ fn open_database(path: &Path) -> std::result::Result<Connection, Opening> {
         }
     }
     transaction.commit()?;
-    Ok(database)
+    Ok((database, shared_memory))
 }
 
 fn user_version(database: &Connection) -> rusqlite::Result<i64> {

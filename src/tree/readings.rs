@@ -19,14 +19,15 @@ use super::node::NodeId;
 /// Files of which it is known how they are read.
 const READINGS_MAX: usize = 32;
 
-/// Who asks for less at a time looks something up: the kernel's read ahead asks for more as soon as a reader goes on.
+/// Who asks for less at a time, and not at the file's beginning, looks something up: the kernel's read ahead asks for more
+/// as soon as a reader goes on.
 const IN_ORDER_BYTES_MIN: u64 = 32 << 10;
 
 /// How far from where it should go on a read may begin, in bytes: the kernel has two of its largest reads under way.
 const OUT_OF_ORDER_BYTES_MAX: u64 = 2 << 20;
 
-/// Sealed bytes that are fetched ahead at first: about what a line of 20 MB/s brings in a delay of 40 ms.
-const FIRST_BYTES: u64 = 1 << 20;
+/// Sealed bytes that are fetched ahead at first: who reads the beginning may want no more than that.
+const FIRST_BYTES: u64 = 384 << 10;
 
 /// More is planned once this part of what was ahead has been read. With a half, a line is not found out to be faster than
 /// it was used: half of what is ahead has come when the next is asked for.
@@ -54,21 +55,22 @@ struct Reading {
     interest: Interest,
 }
 
-/// A chunk of a file that is fetched ahead.
+/// A chunk of a file that is fetched ahead, or zeros.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stretch {
     /// Where it ends in the file.
     pub(super) end: u64,
-    /// What is fetched for it.
+    /// What is fetched for it, and what it takes in memory; nothing for zeros.
     pub(super) sealed_bytes: u64,
+    pub(super) plain_bytes: u64,
 }
 
 /// What is to be planned ahead of a reader.
 #[derive(Debug)]
 pub(super) struct Due {
-    /// Where in the file; as much of it as makes so many sealed bytes.
-    pub(super) range: Range<u64>,
-    pub(super) sealed_bytes: u64,
+    /// From where in the file; as much of it as makes so many bytes of one kind.
+    pub(super) from: u64,
+    pub(super) bytes: AheadBytes,
     /// In what it is for.
     pub(super) interested: Interested,
 }
@@ -83,7 +85,7 @@ impl Readings {
         size: u64,
         ahead: AheadBytes,
     ) -> Option<Due> {
-        if read.end.saturating_sub(read.start) < IN_ORDER_BYTES_MIN {
+        if read.start > 0 && read.end.saturating_sub(read.start) < IN_ORDER_BYTES_MIN {
             return None;
         }
         let mut readings = lock(&self.readings);
@@ -133,7 +135,9 @@ impl Reading {
 
     fn goes_on_with(&self, read: &Range<u64>) -> bool {
         let nearest = self.read_to.saturating_sub(OUT_OF_ORDER_BYTES_MAX);
+        // What was ahead may have been read without a request, from what the kernel was given.
         let furthest = self.read_to.saturating_add(OUT_OF_ORDER_BYTES_MAX);
+        let furthest = furthest.max(self.ahead_to);
         // From the start only at the start: what jumps to the second page has not read the first.
         let furthest = if self.read_to == 0 { 0 } else { furthest };
         (nearest..=furthest).contains(&read.start)
@@ -146,24 +150,39 @@ impl Reading {
         {
             self.stretches.pop_front();
         }
-        let sealed = self.stretches.iter().map(|it| it.sealed_bytes).sum::<u64>();
+        let (sealed, plain) = self.stretches.iter().fold((0, 0), |(sealed, plain), it| {
+            (sealed + it.sealed_bytes, plain + it.plain_bytes)
+        });
         let sealed_max = self.sealed_max.min(ahead.sealed);
         let from = self.ahead_to.max(self.read_to);
-        let to = size.min(self.read_to.saturating_add(ahead.plain));
         let is_due = !self.is_planned
+            && from < size
             && sealed <= sealed_max - sealed_max / RENEWED_PARTS
-            && from < to
-            && (to == size || to - from >= ahead.plain / RENEWED_PARTS);
+            && plain <= ahead.plain - ahead.plain / RENEWED_PARTS;
         if !is_due {
             return None;
         }
         self.is_planned = true;
         self.sealed_max = (self.sealed_max * 2).min(ahead.sealed.max(FIRST_BYTES));
         Some(Due {
-            range: from..to,
-            sealed_bytes: sealed_max - sealed,
+            from,
+            bytes: AheadBytes {
+                sealed: sealed_max - sealed,
+                plain: ahead.plain - plain,
+            },
             interested: self.interest.watch(),
         })
+    }
+}
+
+impl Stretch {
+    /// Zeros that end here.
+    pub(super) fn at(end: u64) -> Self {
+        Self {
+            end,
+            sealed_bytes: 0,
+            plain_bytes: 0,
+        }
     }
 }
 
@@ -184,17 +203,18 @@ mod tests {
         const CHUNK: u64 = 128 << 10;
         let due = readings.note(NODE, read, SIZE, AHEAD)?;
         assert!(due.interested.is_there());
-        let (mut stretches, mut sealed, mut end) = (Vec::new(), 0, due.range.start);
-        while sealed < due.sealed_bytes && end < due.range.end {
+        let (mut stretches, mut sealed, mut end) = (Vec::new(), 0, due.from);
+        while sealed < due.bytes.sealed && end - due.from < due.bytes.plain && end < SIZE {
             end = (end / CHUNK + 1) * CHUNK;
             sealed += CHUNK / parts;
             stretches.push(Stretch {
                 end,
                 sealed_bytes: CHUNK / parts,
+                plain_bytes: CHUNK,
             });
         }
         readings.planned(NODE, &due, &stretches);
-        Some((due.range.start..end, sealed))
+        Some((due.from..end, sealed))
     }
 
     #[test]
@@ -215,8 +235,9 @@ mod tests {
                 assert!(start < 8 * MIB || end == SIZE || is_enough || is_much);
             }
             assert_eq!(end, SIZE);
-            let last = plans.pop();
-            assert!(last.is_some());
+            // The last one is what is left; the first two are little.
+            assert!(plans.pop().is_some());
+            let plans = &plans[2..];
             // With room for 16 MiB, of what is a seventh when it is sealed: a quarter of that.
             let shortest = plans.iter().min().unwrap();
             assert!(*shortest >= MIB / 2, "1/{parts}: {plans:?}");
@@ -232,7 +253,7 @@ mod tests {
                 most.push(sealed * 8 / MIB);
             }
         }
-        assert_eq!(most[..3], [8, 9, 17]);
+        assert_eq!(most[..4], [3, 4, 7, 13]);
     }
 
     #[test]
@@ -242,7 +263,7 @@ mod tests {
         assert!(readings.note(NODE, MIB..2 * MIB, SIZE, AHEAD).is_none());
         readings.planned(NODE, &due, &[]);
         let again = readings.note(NODE, 2 * MIB..3 * MIB, SIZE, AHEAD).unwrap();
-        assert_eq!(again.range.start, 3 * MIB);
+        assert_eq!(again.from, 3 * MIB);
     }
 
     #[test]
@@ -274,11 +295,23 @@ mod tests {
         let stretch = Stretch {
             end: 200 * MIB,
             sealed_bytes: MIB,
+            plain_bytes: MIB,
         };
         readings.planned(NODE, &due, &[stretch]);
         assert!(read(&readings, 91 * MIB..92 * MIB, 1).is_some());
         let other = readings.note(NodeId(8), MIB..2 * MIB, SIZE, AHEAD);
         assert!(other.is_none());
+    }
+
+    #[test]
+    fn the_first_read_is_followed_however_short_and_a_long_hole_takes_no_room() {
+        let readings = Readings::default();
+        let due = readings.note(NODE, 0..16 << 10, SIZE, AHEAD).unwrap();
+        assert_eq!((due.from, due.bytes.sealed), (16 << 10, FIRST_BYTES));
+        readings.planned(NODE, &due, &[Stretch::at(100 * MIB)]);
+        let read = 16 << 10..48 << 10;
+        let due = readings.note(NODE, read, SIZE, AHEAD).unwrap();
+        assert_eq!((due.from, due.bytes.plain), (100 * MIB, AHEAD.plain));
     }
 
     #[test]

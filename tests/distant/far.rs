@@ -98,16 +98,33 @@ impl Place {
         cache_bytes: u64,
         options: &MountOptions,
     ) -> Far {
-        let line = Arc::new(self.line(DELAY));
-        let cache = CacheOptions {
-            directory: folder.to_owned(),
-            bytes_max: Some(1 << 30),
-        };
-        let cached = CachedStore::open(Arc::clone(&line) as Arc<dyn Store>, &cache).unwrap();
+        self.mount_cached_over(self.line(DELAY), folder, cache_bytes, options)
+    }
+
+    /// The same while the line is cut.
+    pub fn mount_cut_off(&self, folder: &Path, options: &MountOptions) -> Far {
+        let line = self.line(DELAY);
+        line.cut();
+        self.mount_cached_over(line, folder, CACHE_BYTES, options)
+    }
+
+    fn mount_cached_over(
+        &self,
+        line: Distant,
+        folder: &Path,
+        cache_bytes: u64,
+        options: &MountOptions,
+    ) -> Far {
+        let (line, cached) = cached_over(line, folder);
         Far {
             line,
             mount: self.mount_over(Arc::new(cached), cache_bytes, options),
         }
+    }
+
+    /// The repository's store behind a line as in the table and a cache below `folder`.
+    pub fn cached(&self, folder: &Path) -> (Arc<Distant>, CachedStore) {
+        cached_over(self.line(DELAY), folder)
     }
 
     /// Mounts it where it is.
@@ -188,4 +205,15 @@ impl Drop for Far {
         // A line that is cut would keep the threads that end with the mount.
         self.line.mend();
     }
+}
+
+/// A store behind `line` and a cache below `folder`.
+fn cached_over(line: Distant, folder: &Path) -> (Arc<Distant>, CachedStore) {
+    let line = Arc::new(line);
+    let cache = CacheOptions {
+        directory: folder.to_owned(),
+        bytes_max: Some(1 << 30),
+    };
+    let cached = CachedStore::open(Arc::clone(&line) as Arc<dyn Store>, &cache).unwrap();
+    (line, cached)
 }

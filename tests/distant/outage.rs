@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::io::{self, Read};
-use std::path::Path;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -63,7 +64,7 @@ fn mount(place: &Place) -> Far {
 /// Reads what is not in memory, and makes sure that it fails as it must.
 fn assert_in_time(path: &Path) {
     let start = Instant::now();
-    let error = fs::read(path).unwrap_err();
+    let error = fs::read(path).map(drop).unwrap_err();
     assert_eq!(error.raw_os_error(), Some(libc::EIO), "{error}");
     let took = start.elapsed();
     assert!(took < TIMEOUT + LATE, "{took:?}");
@@ -187,6 +188,8 @@ fn a_reader_waits_once_though_the_kernel_asks_again_for_what_reading_ahead_did_n
 fn a_reader_waits_once_though_all_before_came_from_the_cache() {
     let place = Place::new(|source| {
         fs::write(source.join("kept"), noise(1, LARGE_BYTES)).unwrap();
+        // So far behind it in the pack that no request for what is kept brings the other one along.
+        fs::write(source.join("long"), noise(3, LARGE_BYTES)).unwrap();
         fs::write(source.join("other"), noise(2, FILE_BYTES)).unwrap();
     });
     let folder = tempfile::tempdir().unwrap();
@@ -220,4 +223,99 @@ fn a_reader_waits_once_though_all_before_came_from_the_cache() {
         thread::sleep(FAILS_AT_ONCE);
     }
     assert!(fs::read(&other).unwrap() == noise(2, FILE_BYTES));
+}
+
+/// Files that are read before the line is cut, all of one folder: so few that nobody takes it for a walk of everything.
+const KEPT: usize = 3;
+
+/// What the kernel reads at least.
+const PAGE_BYTES: usize = 4096;
+
+/// What one read at this place gives, at most so many bytes.
+fn read_at(path: &Path, offset: usize, length: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; length];
+    let count = fs::File::open(path)?.read_at(&mut bytes, offset as u64)?;
+    bytes.truncate(count);
+    Ok(bytes)
+}
+
+/// A file of the first folder.
+fn kept(far: &Far, number: usize) -> PathBuf {
+    far.path(&format!("0/{}", number * FOLDERS))
+}
+
+#[test]
+fn with_the_line_cut_a_new_mount_works_as_far_as_the_cache_reaches_and_heals() {
+    let large = noise(1000, LARGE_BYTES);
+    let place = Place::new(|source| {
+        fill(source);
+        fs::write(source.join("large"), &large).unwrap();
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let middle = LARGE_BYTES / 2;
+    let read_kept = |far: &Far| {
+        for folder in 0..FOLDERS {
+            assert!(names(&far.path(&folder.to_string())).unwrap() > 0);
+        }
+        for number in 0..KEPT {
+            let expected = noise((number * FOLDERS) as u64, FILE_BYTES);
+            assert!(fs::read(kept(far, number)).unwrap() == expected);
+        }
+    };
+    let far = place.mount_cached(folder.path());
+    read_kept(&far);
+    let read = read_at(&far.path("large"), middle, PAGE_BYTES).unwrap();
+    assert!(read == large[middle..middle + PAGE_BYTES]);
+    drop(far);
+
+    let options = MountOptions {
+        timeout: TIMEOUT,
+        ..MountOptions::default()
+    };
+    let far = place.mount_cut_off(folder.path(), &options);
+    // Of a file that is there in part it gives that part, though the kernel asks for more at once.
+    let read = read_at(&far.path("large"), middle, LARGE_BYTES / 4).unwrap();
+    assert!((PAGE_BYTES..LARGE_BYTES / 4).contains(&read.len()));
+    assert!(read == large[middle..middle + read.len()]);
+    let uncached = far.path("7/95");
+    read_kept(&far);
+    assert_in_time(&uncached);
+    read_kept(&far);
+    far.line.mend();
+    let start = Instant::now();
+    while fs::read(&uncached).is_err() {
+        assert!(start.elapsed() < HEALS, "it does not heal");
+        thread::sleep(FAILS_AT_ONCE);
+    }
+    for number in 0..READERS {
+        let path = far.path(&format!("{}/{number}", number % FOLDERS));
+        assert!(fs::read(path).unwrap() == noise(number as u64, FILE_BYTES));
+    }
+    assert!(fs::read(far.path("large")).unwrap() == large);
+}
+
+#[test]
+fn of_a_file_that_the_cache_has_in_part_that_part_is_read_though_the_kernel_asks_for_more() {
+    let large = noise(1, LARGE_BYTES);
+    let place = Place::new(|source| {
+        fs::write(source.join("large"), &large).unwrap();
+        fs::write(source.join("other"), noise(2, LARGE_BYTES)).unwrap();
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let options = MountOptions {
+        timeout: TIMEOUT,
+        ..MountOptions::default()
+    };
+    let far = place.mount_cached_with(folder.path(), 1 << 20, &options);
+    let middle = LARGE_BYTES / 2;
+    let read = read_at(&far.path("large"), middle, PAGE_BYTES).unwrap();
+    assert!(read == large[middle..middle + PAGE_BYTES]);
+    // From far away, and until nothing of the other is in memory.
+    assert!(fs::read(far.path("other")).unwrap() == noise(2, LARGE_BYTES));
+    far.line.cut();
+    let next = middle + PAGE_BYTES;
+    let read = read_at(&far.path("large"), next, LARGE_BYTES / 4).unwrap();
+    println!("{} bytes", read.len());
+    assert!((PAGE_BYTES..LARGE_BYTES / 4).contains(&read.len()));
+    assert!(read == large[next..next + read.len()]);
 }

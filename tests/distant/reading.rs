@@ -77,7 +77,7 @@ fn a_walk_has_the_files_that_follow_under_way_several_frames_at_a_time() {
     println!("{traffic:?}");
     let bytes = (FILES * FILE_BYTES) as u64;
     assert!(traffic.bytes < bytes * 11 / 10, "{traffic:?}");
-    assert!(traffic.requests < 12 + bytes / (256 << 10), "{traffic:?}");
+    assert!(traffic.requests < 8 + bytes / (384 << 10), "{traffic:?}");
     assert!(traffic.together >= 3, "{traffic:?}");
     assert!(traffic.rounds <= 14, "{traffic:?}");
 }
@@ -98,7 +98,51 @@ fn a_large_file_that_is_read_in_order_comes_in_several_requests_at_a_time_and_on
     let traffic = far.traffic();
     println!("{traffic:?}");
     assert!(traffic.bytes < LARGE_BYTES as u64 * 21 / 20, "{traffic:?}");
+    assert!(
+        traffic.requests < 20 + traffic.bytes / (384 << 10),
+        "{traffic:?}"
+    );
     assert!(traffic.together >= 3, "{traffic:?}");
+}
+
+/// Bytes of which an eighth cannot be compressed.
+fn compressible() -> Vec<u8> {
+    let mut bytes = noise(1, LARGE_BYTES);
+    for block in bytes.chunks_mut(8 << 10) {
+        block[1 << 10..].fill(b'a');
+    }
+    bytes
+}
+
+#[test]
+fn what_compresses_well_comes_in_as_long_requests() {
+    let place = Place::new(|source| fs::write(source.join("large"), compressible()).unwrap());
+    let far = place.mount();
+    far.traffic();
+    assert!(fs::read(far.path("large")).unwrap() == compressible());
+    let traffic = far.traffic();
+    println!("{traffic:?}");
+    assert!(traffic.bytes < LARGE_BYTES as u64 / 6, "{traffic:?}");
+    assert!(
+        traffic.requests < 12 + traffic.bytes / (256 << 10),
+        "{traffic:?}"
+    );
+    assert!(traffic.together >= 3, "{traffic:?}");
+}
+
+#[test]
+fn who_begins_a_directory_is_followed_from_its_first_file_on_and_who_reads_one_elsewhere_is_not() {
+    let place = of_many();
+    let far = place.mount();
+    fs::metadata(far.path(&many(0))).unwrap();
+    for (number, others) in [(0, true), (FILES / 2 + 5, false)] {
+        far.traffic();
+        assert!(fs::read(far.path(&many(number))).unwrap() == noise(number as u64, FILE_BYTES));
+        thread::sleep(4 * DELAY);
+        let traffic = far.traffic();
+        println!("{traffic:?}");
+        assert_eq!(traffic.bytes > 800 << 10, others, "{traffic:?}");
+    }
 }
 
 #[test]

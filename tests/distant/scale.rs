@@ -1,18 +1,21 @@
 //! A point of a million files, cold: how many requests stand between a person and one small file, six directories deep.
 
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
-use bygone::base::{ChunkId, Key, PackId, PointId};
+use bygone::base::{ChunkId, Key, PackId};
+use bygone::cache::{CacheOptions, CachedStore};
 use bygone::fetch::Fetcher;
 use bygone::format::{ChunkPlace, Content, Extent, FileType, Hint, Record, RunReference};
 use bygone::manifest::RunWriter;
-use bygone::repo::Repository;
+use bygone::repo::{Catalogue, Repository, roll_up};
 use bygone::seal::SealedKind;
 use bygone::store::Store;
 use bygone::tree::{NodeId, Numbers, Tree, TreeOptions};
 
 use crate::distant::Distant;
-use crate::far::{BYTES_PER_SECOND, CACHE_BYTES, DELAY};
+use crate::far::{BYTES_PER_SECOND, CACHE_BYTES, DELAY, Place};
 use crate::random::noise;
 use crate::written::{Written, entry};
 
@@ -110,7 +113,7 @@ fn files_below(tree: &Tree, directory: NodeId) -> usize {
     files
 }
 
-fn point_of_a_million(written: &Written) -> PointId {
+fn run_of_a_million(written: &Written) -> RunReference {
     let chunk = noise(1, FILE_BYTES);
     let place = written.pack(SealedKind::Data, &[vec![chunk]])[0];
     assert_ne!(place.hint.pack, PackId([0; 16]));
@@ -127,13 +130,13 @@ fn point_of_a_million(written: &Written) -> PointId {
     assert_eq!(million.files, 1_000_000);
     let reference = million.run.finish().unwrap();
     println!("a run of {} bytes", reference.length);
-    written.commit(vec![reference], "host")
+    reference
 }
 
 #[test]
 fn a_small_file_six_directories_deep_among_a_million_is_at_most_six_rounds_away() {
     let written = Written::new();
-    let point = point_of_a_million(&written);
+    let point = written.commit(vec![run_of_a_million(&written)], "host");
     let line = Arc::new(Distant::new(
         written.memory.clone(),
         DELAY,
@@ -175,6 +178,123 @@ fn a_small_file_six_directories_deep_among_a_million_is_at_most_six_rounds_away(
         );
         assert!(traffic.rounds <= WALKED_ROUNDS_MAX, "{traffic:?}");
     }
+}
+
+/// Points, rolled up so many at a time.
+const POINTS: usize = 10_000;
+const ROLLED_UP: usize = 1000;
+
+/// The bounds for a second mount.
+const SECOND_MOUNT_REQUESTS_MAX: u64 = 5;
+const SECOND_MOUNT_ROUNDS_MAX: u64 = 3;
+
+/// All that a mount of all points does before it answers, with what is read kept below `folder`.
+fn mount_cached(line: &Arc<Distant>, folder: &Path) -> Tree {
+    let options = CacheOptions {
+        directory: folder.to_owned(),
+        bytes_max: Some(1 << 30),
+    };
+    let store = CachedStore::open(Arc::clone(line) as Arc<dyn Store>, &options).unwrap();
+    let repository = Repository::open(Arc::new(store)).unwrap();
+    let catalogue = Catalogue::load_hastily(&repository).unwrap();
+    let options = TreeOptions {
+        catalogue: Some(catalogue),
+        ..TreeOptions::default()
+    };
+    let fetcher = Fetcher::new(repository, CACHE_BYTES);
+    let tree = Tree::open(fetcher, Numbers::in_memory().unwrap(), options).unwrap();
+    tree.attributes(NodeId::ROOT).unwrap();
+    tree
+}
+
+/// Lists all files of the newest point, and reads one; returns how many there are.
+fn browse(tree: &Tree) -> usize {
+    let points = tree.lookup(NodeId::ROOT, b"points").unwrap().unwrap();
+    let mut newest = None;
+    tree.list(points.node, 0, &mut |entry| {
+        newest = Some(entry.node);
+        true
+    })
+    .unwrap();
+    let newest = newest.expect("there are points");
+    let mut node = newest;
+    for _ in 0..LEVELS {
+        node = tree.lookup(node, b"folder 1").unwrap().unwrap().node;
+    }
+    let name = format!("file {:02}.txt", FILES_EACH - 1);
+    let file = tree.lookup(node, name.as_bytes()).unwrap().unwrap();
+    let read = tree.read(file.node, 0, FILE_BYTES as u32).unwrap();
+    assert!(read.contiguous() == Some(&noise(1, FILE_BYTES)[..]));
+    files_below(tree, newest)
+}
+
+#[test]
+#[ignore = "takes half a minute; a smaller one in tests/cached.rs asserts the same at each run"]
+fn a_second_mount_of_ten_thousand_points_and_a_million_files_makes_few_requests_and_browses_without()
+ {
+    let written = Written::new();
+    let run = run_of_a_million(&written);
+    for _ in 0..POINTS / ROLLED_UP {
+        for _ in 0..ROLLED_UP {
+            written.commit(vec![run.clone()], "host");
+        }
+        roll_up(&written.repository).unwrap();
+    }
+    let line = Arc::new(Distant::new(
+        written.memory.clone(),
+        DELAY,
+        BYTES_PER_SECOND,
+    ));
+    let folder = tempfile::tempdir().unwrap();
+    let mount = || {
+        let start = std::time::Instant::now();
+        let tree = mount_cached(&line, folder.path());
+        let traffic = line.take();
+        println!("ready after {:?}: {traffic:?}", start.elapsed());
+        (tree, traffic)
+    };
+    let browse = |tree: &Tree| {
+        let start = std::time::Instant::now();
+        assert_eq!(browse(tree), 1_000_000);
+        let traffic = line.take();
+        println!("browsed after {:?}: {traffic:?}", start.elapsed());
+        traffic
+    };
+    browse(&mount().0);
+    let (tree, traffic) = mount();
+    assert!(traffic.requests <= SECOND_MOUNT_REQUESTS_MAX, "{traffic:?}");
+    assert!(traffic.rounds <= SECOND_MOUNT_ROUNDS_MAX, "{traffic:?}");
+    assert_eq!(browse(&tree).requests, 0);
+}
+
+#[test]
+fn whoever_knows_nothing_has_a_small_repositorys_root_listed_after_five_rounds() {
+    let place = Place::new(|source| {
+        for number in 0..100 {
+            let folder = source.join(format!("folder {number}"));
+            fs::create_dir(&folder).unwrap();
+            fs::write(folder.join("file"), noise(number, 2000)).unwrap();
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let (line, cached) = place.cached(folder.path());
+    let repository = Repository::open(Arc::new(cached)).unwrap();
+    let catalogue = Catalogue::load_hastily(&repository).unwrap();
+    let opened = line.take();
+    println!("opened: {opened:?}");
+    // The config and whether there are roll-ups, the points, and the one's header.
+    assert!((opened.requests, opened.rounds) <= (4, 3), "{opened:?}");
+    assert_eq!(catalogue.points().len(), 1);
+    let fetcher = Fetcher::new(repository, CACHE_BYTES);
+    let options = TreeOptions {
+        point: Some(place.point),
+        ..TreeOptions::default()
+    };
+    let tree = Tree::open(fetcher, Numbers::in_memory().unwrap(), options).unwrap();
+    assert!(files_below(&tree, NodeId::ROOT) == 100);
+    let listed = line.take();
+    println!("listed: {listed:?}");
+    assert!(listed.rounds <= 2, "{listed:?}");
 }
 
 /// Runs of a long chain above its base, each with some files of all directories anew.

@@ -374,6 +374,22 @@ fn the_live_tree_differs_in_what_rsync_says_and_excludes_stay_out() {
     let mut expected = expected(&copy, &source);
     expected.remove(&b"skip/more"[..]).unwrap();
     assert_same(&told(&objects, &source), &expected);
+    // What lies beside a file of some name can be left out as well: the link beside the new file.
+    let marked = [
+        "diff",
+        "latest",
+        "--live",
+        "--stat",
+        "--json",
+        "--exclude-if-present",
+        "file",
+    ];
+    let output = machine.bygone(&marked).output().unwrap();
+    let sums: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let added = expected
+        .iter()
+        .filter(|(path, (change, _))| change == "added" && **path != b"new");
+    assert_eq!(sums["added"]["files"], added.count() - 1, "{sums}");
     // The text of what is there now.
     let deep = source.join("a/inline");
     let output = machine

@@ -144,13 +144,17 @@ fn with_helper() -> Machine {
 
 /// mount(8) and its like, which find this machine's state and whatever opens its repository.
 fn tool(machine: &Machine, program: &str, arguments: &[&str]) -> Output {
+    tool_command(machine, program, arguments).output().unwrap()
+}
+
+fn tool_command(machine: &Machine, program: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(arguments).current_dir("/");
     for (name, value) in machine.bygone::<&str>(&[]).get_envs() {
         command.envs(value.map(|value| (name, value)));
     }
     command.env_remove("BYGONE_REPO");
-    command.output().unwrap()
+    command
 }
 
 #[test]
@@ -190,6 +194,76 @@ fn mount_8_and_fstab_mount_a_point() {
     let pretend = [&["--fake"][..], &by_table].concat();
     tool(&machine, "mount", &pretend);
     assert!(!is_mounted(&place));
+}
+
+#[test]
+fn a_repository_that_has_a_name_is_mounted_by_it() {
+    let machine = with_helper();
+    machine.back_up("--full");
+    let text = format!(
+        "[repository.home]\nplace = {:?}\n",
+        machine.path("repository")
+    );
+    fs::write(machine.path("config.toml"), text).unwrap();
+    let place = machine.folder("past");
+    let output = tool_command(
+        &machine,
+        "mount",
+        &["-t", "bygone", "bygone:home", path_text(&place)],
+    )
+    .env("BYGONE_CONFIG", machine.path("config.toml"))
+    .output()
+    .unwrap();
+    assert_success(&output);
+    assert!(place.join("latest").exists());
+    assert_success(&tool(&machine, "umount", &[path_text(&place)]));
+}
+
+#[test]
+fn the_service_backs_up_what_its_set_says() {
+    let machine = Machine::new();
+    fs::write(machine.path("source/letter"), "Dear Ada").unwrap();
+    let prefix = machine.folder("installed");
+    assert_success(&install(&WITH_THIS, &[("PREFIX", &prefix)]));
+    let text = format!(
+        "[repository.home]\nplace = {:?}\n[set.laptop]\nrepository = 'home'\npaths = [{:?}]\n",
+        machine.path("repository"),
+        machine.path("source")
+    );
+    fs::write(machine.path("config.toml"), text).unwrap();
+    for (unit, kind) in [
+        ("bygone-backup@.service", "full"),
+        ("bygone-backup@.service", "incremental"),
+        ("bygone-backup-full@.service", "full"),
+    ] {
+        let unit = fs::read_to_string(prefix.join("lib/systemd/system").join(unit)).unwrap();
+        let line = unit
+            .lines()
+            .find_map(|line| line.strip_prefix("ExecStart="))
+            .unwrap();
+        let line = line.replace("%i", "laptop");
+        // A service of systemd has neither a home nor much else.
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &line])
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin");
+        for (name, value) in machine.bygone::<&str>(&[]).get_envs() {
+            command.envs(value.map(|value| (name, value)));
+        }
+        command
+            .env_remove("BYGONE_REPO")
+            .env("BYGONE_CONFIG", machine.path("config.toml"));
+        assert_success(&command.output().unwrap());
+        let points: serde_json::Value =
+            serde_json::from_str(&machine.done(&["points", "--json"])).unwrap();
+        assert_eq!(
+            (&points[0]["kind"], &points[0]["set"]),
+            (&kind.into(), &"laptop".into())
+        );
+        // Ids of one second are in no order.
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+    }
 }
 
 #[test]

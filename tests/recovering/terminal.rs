@@ -146,6 +146,13 @@ fn colours_are_for_terminals_unless_somebody_says_otherwise() {
     ] {
         assert!(shown(&machine, &line).contains(blue), "{line}");
     }
+    fs::write(source.join("folder-0/new"), "").unwrap();
+    machine.back_up("--incremental");
+    let differing = shown(&machine, "bygone --no-pager diff latest~1 latest || true");
+    assert!(
+        differing.contains("\u{1b}[32madded    \u{1b}[0m/"),
+        "{differing:?}"
+    );
     let (told, _) = at_terminal(&machine, 100, "bygone show nonesuch", "");
     assert!(
         told.starts_with("\u{1b}[1m\u{1b}[31mbygone:\u{1b}[0m no point is"),

@@ -23,10 +23,10 @@ fn chains(bench: &Bench, points: &[Vec<RunReference>]) -> Vec<Chain> {
     open.collect()
 }
 
-/// Every point's entries, from all points at once and from each by itself.
-fn check_timeline(chains: &[Chain]) {
+/// Every point's entries below a directory, from all points at once and from each by itself.
+fn check_timeline(chains: &[Chain], below: &Key) {
     let mut by_point: Vec<BTreeMap<Key, (Origin, Entry)>> = vec![BTreeMap::new(); chains.len()];
-    let mut timeline = Timeline::open(chains).unwrap();
+    let mut timeline = Timeline::open(chains, below).unwrap();
     let mut last = None;
     while let Some(path) = timeline.next(&mut |_, _| true).unwrap() {
         let place = Some((path.key.clone(), path.section));
@@ -40,7 +40,8 @@ fn check_timeline(chains: &[Chain]) {
         }
     }
     for (chain, found) in chains.iter().zip(by_point) {
-        let entries = all(chain.entries(&Key::root())).unwrap().into_iter();
+        let entries = all(chain.entries(below)).unwrap().into_iter();
+        let entries = entries.filter(|found| below.is_root() || found.key != *below);
         let entries: BTreeMap<_, _> = entries
             .map(|found| (found.key, (found.origin, *found.entry)))
             .collect();
@@ -71,8 +72,9 @@ proptest! {
             points.push(runs.clone());
         }
         let chains = chains(&bench, &points);
-        check_timeline(&chains);
+        check_timeline(&chains, &Key::root());
         for probe in &probes {
+            check_timeline(&chains, probe);
             let mut versions = Versions::of(probe);
             for chain in chains.iter().chain(chains.iter().rev()) {
                 prop_assert_eq!(versions.in_chain(chain).unwrap(), chain.lookup(probe).unwrap());
@@ -134,7 +136,7 @@ fn all_paths_of_many_points_are_read_once_and_what_is_not_wanted_is_passed_over(
     let whole: u64 = runs.iter().map(|run| run.length).sum();
     let chains = chains(&bench, &points);
     bench.store.take();
-    let mut timeline = Timeline::open(&chains).unwrap();
+    let mut timeline = Timeline::open(&chains, &Key::root()).unwrap();
     let mut is_wanted =
         |key: &[u8], section| section == Section::Files && key.ends_with(b"\0file 00000.txt");
     let (mut paths, mut versions) = (0, 0);

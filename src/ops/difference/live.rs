@@ -26,6 +26,8 @@ use crate::manifest::{Aspect, Chain, Changes, Found};
 pub struct LiveOptions {
     /// What lies in directories that are marked as caches.
     pub exclude_caches: bool,
+    /// Directories that have an entry of one of these names.
+    pub exclude_if_present: Vec<Vec<u8>>,
     /// Other file systems than that of each source.
     pub one_file_system: bool,
     /// Directories that no backup enters: the repository's own.
@@ -54,7 +56,7 @@ pub fn compare_live(
     let options = WalkOptions {
         excludes: Excludes::new(&point.excludes)?,
         exclude_caches: options.exclude_caches,
-        markers: Vec::new(),
+        markers: options.exclude_if_present.clone(),
         one_file_system: options.one_file_system,
         never: options
             .never

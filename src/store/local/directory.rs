@@ -5,17 +5,19 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
-use super::super::Listed;
 use super::temporaries::writer_of;
 use super::{DIRECTORY_MODE, TEMPORARY_FOLDER};
 
 /// What file systems put into their topmost directory by themselves.
 const LOST_AND_FOUND: &str = "lost+found";
 
-/// All files below `root` whose names begin with `prefix`, in no order. What cannot be the name of an object is
+/// The names of all files below `root` that begin with `prefix`, in no order. What cannot be the name of an object is
 /// listed as well, as far as text can tell it: a place with such files is not empty.
-pub(super) fn list_files(root: &Path, prefix: &str) -> io::Result<Vec<Listed>> {
-    let mut listed = Vec::new();
+///
+/// # Errors
+/// As the system says.
+pub(super) fn file_names(root: &Path, prefix: &str) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
     let mut folders = vec![prefix.to_owned()];
     while let Some(folder) = folders.pop() {
         let entries = match fs::read_dir(root.join(&folder)) {
@@ -29,19 +31,21 @@ pub(super) fn list_files(root: &Path, prefix: &str) -> io::Result<Vec<Listed>> {
             if is_hidden(&folder, &name) {
                 continue;
             }
-            // Follows symbolic links: whoever runs out of room may move a folder to another disk.
-            match fs::metadata(entry.path()) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-                Ok(metadata) if metadata.is_dir() => folders.push(format!("{folder}{name}/")),
-                Ok(metadata) => listed.push(Listed {
-                    name: format!("{folder}{name}"),
-                    length: metadata.len(),
-                }),
+            let mut kind = entry.file_type()?;
+            if kind.is_symlink() {
+                // Whoever runs out of room may move a folder to another disk.
+                match fs::metadata(entry.path()) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    metadata => kind = metadata?.file_type(),
+                }
+            }
+            match kind.is_dir() {
+                true => folders.push(format!("{folder}{name}/")),
+                false => names.push(format!("{folder}{name}")),
             }
         }
     }
-    Ok(listed)
+    Ok(names)
 }
 
 /// Is it something that lies in the store's directory and is no object?

@@ -23,7 +23,7 @@ use rustix::fs::{CWD, RenameFlags};
 use crate::base::{Error, ErrorKind, Result};
 
 use self::descriptors::{Descriptors, OpenFile};
-use self::directory::{list_files, make_directories, sync_directory};
+use self::directory::{file_names, make_directories, sync_directory};
 use self::temporaries::{Temporaries, Temporary};
 use super::name::{check_listing, check_name, check_whole, range_error, range_length};
 use super::{Body, Listed, Store};
@@ -202,17 +202,34 @@ impl Store for LocalStore {
     }
 
     fn list(&self, prefix: &str, from: &str) -> Result<Vec<Listed>> {
+        let mut listed = Vec::new();
+        for name in self.names(prefix, from)? {
+            let path = self.root.join(&name);
+            match fs::metadata(&path) {
+                // It was deleted meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    return Err(Error::io(format_args!("list {}", path.display()), error));
+                }
+                Ok(metadata) => listed.push(Listed {
+                    name,
+                    length: metadata.len(),
+                }),
+            }
+        }
+        Ok(listed)
+    }
+
+    fn names(&self, prefix: &str, from: &str) -> Result<Vec<String>> {
         check_listing(prefix, from)?;
         self.descriptors.forget_deleted();
-        let mut listed = list_files(&self.root, prefix).map_err(|error| {
-            Error::io(
-                format_args!("list {}", self.root.join(prefix).display()),
-                error,
-            )
+        let mut names = file_names(&self.root, prefix).map_err(|error| {
+            let folder = self.root.join(prefix);
+            Error::io(format_args!("list {}", folder.display()), error)
         })?;
-        listed.retain(|object| object.name.as_str() >= from);
-        listed.sort_unstable_by(|one, other| one.name.cmp(&other.name));
-        Ok(listed)
+        names.retain(|name| name.as_str() >= from);
+        names.sort_unstable();
+        Ok(names)
     }
 
     fn delete(&self, name: &str) -> Result<()> {
@@ -313,6 +330,28 @@ mod tests {
             (mode(""), mode("packs"), mode("packs/ab")),
             (0o700, 0o700, 0o700)
         );
+    }
+
+    #[test]
+    fn names_are_those_of_the_listing_also_behind_links() {
+        let (folder, store) = store();
+        for name in ["points/a", "points/b", "packs/ab/abcd"] {
+            put(&store, name);
+        }
+        let elsewhere = folder.path().join("elsewhere");
+        fs::rename(store.root().join("packs/ab"), &elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, store.root().join("packs/ab")).unwrap();
+        std::os::unix::fs::symlink("nothing", store.root().join("points/c")).unwrap();
+        assert_eq!(
+            store.names("", "").unwrap(),
+            ["packs/ab/abcd", "points/a", "points/b"]
+        );
+        assert_eq!(store.names("points/", "points/b").unwrap(), ["points/b"]);
+        for (prefix, from) in [("", ""), ("packs/", ""), ("points/", "points/b")] {
+            let listed = store.list(prefix, from).unwrap().into_iter();
+            let names: Vec<String> = listed.map(|object| object.name).collect();
+            assert_eq!(store.names(prefix, from).unwrap(), names);
+        }
     }
 
     #[test]

@@ -35,6 +35,10 @@ use super::name::{check_listing, check_name, check_whole, range_error, range_len
 use super::runtime::runtime;
 use super::{Body, Bucket, Listed, Settings, Store};
 
+/// Where an empty listing is believed at once: roll-ups of points only save requests, and whoever finds none lists the points
+/// themselves. To ask twice would make each mount of a small repository wait once more.
+const BELIEVED_EMPTY: &str = "catalogue/";
+
 /// Objects on a server.
 pub struct RemoteStore {
     built: Built,
@@ -270,7 +274,7 @@ impl Store for RemoteStore {
         check_listing(prefix, from)?;
         let mut listed = self.list_once(prefix, from)?;
         // An empty answer is what a broken server gives most easily, and what does most harm if it is believed.
-        if listed.is_empty() && !self.known_empty().contains(prefix) {
+        if listed.is_empty() && prefix != BELIEVED_EMPTY && !self.known_empty().contains(prefix) {
             listed = self.list_once(prefix, from)?;
             if listed.is_empty() {
                 self.known_empty().insert(prefix.to_owned());
