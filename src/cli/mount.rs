@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
+use jiff::Zoned;
 use log::{error, warn};
 use serde::Serialize;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
@@ -25,8 +26,8 @@ use crate::format::Point;
 use crate::fuse::{
     MountOptions, MountedTree, Order, Protected, Telling, keep_apart, prepare, source_name,
 };
-use crate::ops::select::{PointSpec, select, select_from};
-use crate::repo::{Catalogue, Repository, newest_of_chains};
+use crate::ops::select::{PointSpec, resolve, select, select_from};
+use crate::repo::{Catalogue, PointFilter, Repository, newest_of_chains};
 use crate::seal::Password;
 use crate::tree::{Numbers, Owner, Tree, TreeOptions};
 
@@ -396,6 +397,7 @@ fn open_tree(
         point,
         filter: arguments.filter.to_filter(),
         owner: arguments.owner.unwrap_or(user),
+        resolve_point: Some(meant_point),
         catalogue,
     };
     let fetcher = Fetcher::with_timeout(
@@ -404,6 +406,13 @@ fn open_tree(
         arguments.timeout,
     );
     Tree::open(fetcher, numbers, options)
+}
+
+/// The point that a name in the mount means, of those that it shows.
+fn meant_point(text: &str, points: &[Arc<Point>]) -> Result<PointId> {
+    let spec = PointSpec::parse(text, &Zoned::now);
+    let point = resolve(&spec, points, &PointFilter::default())?;
+    Ok(point.id)
 }
 
 /// Makes all threads share one heap, so that the room of a frame that one of them gives up serves all. With a heap for

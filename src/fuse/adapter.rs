@@ -262,6 +262,10 @@ impl Filesystem for Adapter {
         );
     }
 
+    fn forget(&self, _request: &Request, inode: INodeNo, times: u64) {
+        self.answers.tree.forget(node(inode), times);
+    }
+
     fn getattr(
         &self,
         request: &Request,
@@ -352,7 +356,12 @@ impl Filesystem for Adapter {
                 answers.list(node(inode), &mut offset, &mut |entry| {
                     let kind = fuse_type(entry.file_type);
                     let name = OsStr::from_bytes(entry.name);
-                    !reply.add(INodeNo(entry.node.0), entry.cookie, kind, name)
+                    let is_full = reply.add(INodeNo(entry.node.0), entry.cookie, kind, name);
+                    if !is_full {
+                        // This form of a listing does not tell the kernel of the node.
+                        answers.tree.forget(entry.node, 1);
+                    }
+                    !is_full
                 })
             },
             |_, reply, result| match result {

@@ -12,6 +12,7 @@ mod attributes;
 mod content;
 mod file;
 mod listing;
+mod made;
 mod node;
 mod numbers;
 mod points;
@@ -31,6 +32,7 @@ use crate::repo::{Catalogue, PointFilter};
 
 use file::{ExtentLists, File};
 use listing::{Listing, Stop};
+use made::{Comparisons, Histories, MadeNodes};
 use node::Node;
 use points::Points;
 use readings::Readings;
@@ -43,6 +45,7 @@ pub use ahead::{FramePlace, SmallFile};
 pub use attributes::{Attributes, DirectoryEntry, Lifetime};
 pub use content::SeekFor;
 pub use file::{ReadBytes, WholeChunk};
+pub use made::ResolvePoint;
 pub use node::NodeId;
 pub use numbers::Numbers;
 pub use views::{Changes, Owner};
@@ -63,6 +66,8 @@ pub struct TreeOptions {
     pub filter: PointFilter,
     /// Who owns the views.
     pub owner: Owner,
+    /// What finds the points that a name below `diff` means; ids alone are known if None.
+    pub resolve_point: Option<ResolvePoint>,
     /// What is known of the points already; they are looked for if None.
     pub catalogue: Option<Catalogue>,
 }
@@ -85,6 +90,10 @@ pub struct Tree {
     listings: Remembered<(NodeId, u64), Listing>,
     extent_lists: Arc<ExtentLists>,
     readings: Arc<Readings>,
+    made: MadeNodes,
+    histories: Histories,
+    comparisons: Comparisons,
+    resolve_point: Option<ResolvePoint>,
 }
 
 impl Tree {
@@ -95,6 +104,7 @@ impl Tree {
     pub fn open(fetcher: Arc<Fetcher>, numbers: Numbers, options: TreeOptions) -> Result<Self> {
         let repository = Arc::clone(fetcher.repository());
         let points = Points::new(fetcher, numbers);
+        let resolve_point = options.resolve_point;
         let root = Root::open(&repository, &points, options)?;
         Ok(Self {
             points,
@@ -104,6 +114,10 @@ impl Tree {
             listings: Remembered::new(LISTINGS_BYTES_MAX),
             extent_lists: Arc::new(Remembered::new(EXTENT_LISTS_BYTES_MAX)),
             readings: Arc::default(),
+            made: MadeNodes::new(),
+            histories: Histories::default(),
+            comparisons: Comparisons::default(),
+            resolve_point,
         })
     }
 
@@ -113,6 +127,9 @@ impl Tree {
     /// Missing, if there is no such directory; and those of reading a run.
     pub fn lookup(&self, parent: NodeId, name: &[u8]) -> Result<Option<Attributes>> {
         if let Some((views, number)) = self.view_directory(parent)? {
+            if let Some(made) = self.made.get(number) {
+                return self.lookup_made(&views, &made, name);
+            }
             let node = views.lookup(number, name);
             return node.map(|node| self.attributes(node)).transpose();
         }
@@ -143,9 +160,12 @@ impl Tree {
                 Ok(Attributes::of_entry(node, node.0, &file.metadata))
             }
             _ => match self.view_directory(node)? {
-                Some((views, number)) => views
-                    .directory_attributes(number)
-                    .ok_or_else(|| no_node(node)),
+                Some((views, number)) => match self.made.get(number) {
+                    Some(made) => self.attributes_of_made(&views, node, &made),
+                    None => views
+                        .directory_attributes(number)
+                        .ok_or_else(|| no_node(node)),
+                },
                 None => Ok(self.directory(node)?.attributes),
             },
         }
@@ -165,6 +185,9 @@ impl Tree {
         emit: &mut dyn FnMut(DirectoryEntry<'_>) -> bool,
     ) -> Result<()> {
         if let Some((views, number)) = self.view_directory(directory)? {
+            if let Some(made) = self.made.get(number) {
+                return self.list_made(&views, &made, cookie, emit);
+            }
             return views
                 .list(number, cookie, emit)
                 .ok_or_else(|| no_node(directory));

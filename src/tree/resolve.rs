@@ -158,7 +158,15 @@ impl Tree {
             Node::File { .. } => return Ok(Some(work(&self.file(node)?.metadata))),
             Node::Directory { .. } | Node::PointRoot(_) => {}
             Node::Root if matches!(self.root, Root::Point(_)) => {}
-            Node::Root | Node::ViewSymlink { .. } | Node::ViewDirectory(_) => {
+            Node::ViewDirectory(number) => {
+                let made = self.made.get(number);
+                let directory = made.map(|made| self.shown_directory(&made)).transpose()?;
+                if let Some(directory) = directory.flatten() {
+                    return Ok(Some(work(&directory.metadata)));
+                }
+                return self.attributes(node).map(|_| None);
+            }
+            Node::Root | Node::ViewSymlink { .. } => {
                 return self.attributes(node).map(|_| None);
             }
         }

@@ -1,4 +1,5 @@
-//! The directories above the points: `points`, `ids`, `labels`, `hosts` and the root, with their symlinks.
+//! The directories above the points: `points`, `ids`, `labels`, `hosts` and the root, with their symlinks. Of what is made
+//! when somebody looks (see `made`) only the names at the root are here.
 //!
 //! A `Views` is a picture of all points that are shown, made anew when a point comes. It is a value: nothing in it
 //! changes, and the numbers of its directories pass from one picture to the next. Knows nothing of what is in a point.
@@ -12,6 +13,7 @@ use crate::base::{PointId, Timestamp};
 use crate::format::{FileType, Point};
 
 use super::attributes::{Attributes, DirectoryEntry, Lifetime};
+use super::made::ROOTS;
 use super::node::{NodeId, PointNumber};
 
 /// Bytes in a block of st_blocks.
@@ -60,6 +62,8 @@ pub(super) struct Views {
     numbers: HashMap<Directory, usize>,
     contents: Vec<Contents>,
     ids: HashMap<PointNumber, (PointId, Timestamp)>,
+    /// Oldest first.
+    order: Vec<PointNumber>,
 }
 
 /// What a directory holds, in the order of its listing, and since when.
@@ -73,6 +77,8 @@ struct Contents {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ViewTarget {
     Directory(usize),
+    /// One that is made when somebody looks.
+    Made(u64),
     Point(PointNumber),
     /// A symlink to a point, so many levels below the root; the newest point's is told from that point's own.
     Symlink {
@@ -111,6 +117,7 @@ impl Views {
             numbers: HashMap::new(),
             contents: Vec::new(),
             ids: HashMap::new(),
+            order: Vec::new(),
         }
         .with_points(&[])
     }
@@ -121,6 +128,7 @@ impl Views {
             owner: self.owner,
             numbers: self.numbers.clone(),
             contents: self.contents.iter().map(|_| Contents::default()).collect(),
+            order: points.iter().map(|point| point.number).collect(),
             ids: points
                 .iter()
                 .map(|point| (point.number, (point.id, point.end)))
@@ -137,6 +145,9 @@ impl Views {
             ("hosts", Directory::Hosts),
         ]
         .map(|(name, directory)| views.add_directory(root, name, directory));
+        for (name, number) in ROOTS {
+            views.add(root, name.into(), ViewTarget::Made(number));
+        }
         for point in points {
             let id = point.id.to_string().into_bytes();
             views.add(all, id, ViewTarget::Point(point.number));
@@ -267,6 +278,11 @@ impl Views {
         }
     }
 
+    /// The points that are shown, oldest first.
+    pub(super) fn points(&self) -> impl Iterator<Item = PointNumber> {
+        self.order.iter().copied()
+    }
+
     /// What `name` is in a directory. None for a name that is not there.
     pub(super) fn lookup(&self, directory: u64, name: &[u8]) -> Option<NodeId> {
         let contents = self.contents(directory)?;
@@ -363,7 +379,7 @@ impl Views {
         match target {
             ViewTarget::Directory(number) => self.directory_attributes(number as u64),
             ViewTarget::Symlink { levels, point, .. } => self.symlink_attributes(levels, point),
-            ViewTarget::Point(_) => None,
+            ViewTarget::Point(_) | ViewTarget::Made(_) => None,
         }
     }
 
@@ -408,6 +424,7 @@ impl ViewTarget {
     fn node(self) -> NodeId {
         match self {
             Self::Directory(number) => directory_node(number),
+            Self::Made(number) => NodeId::view_directory(number),
             Self::Point(point) => NodeId::point_root(point),
             Self::Symlink { levels, point, .. } => NodeId::view_symlink(levels, point),
         }
@@ -415,7 +432,7 @@ impl ViewTarget {
 
     fn file_type(self) -> FileType {
         match self {
-            Self::Directory(_) | Self::Point(_) => FileType::Directory,
+            Self::Directory(_) | Self::Made(_) | Self::Point(_) => FileType::Directory,
             Self::Symlink { .. } => FileType::Symlink,
         }
     }
@@ -426,6 +443,7 @@ impl ViewTarget {
             Self::Symlink { latest: true, .. } => (0, 0),
             Self::Symlink { point, .. } | Self::Point(point) => (1, u64::from(point.0)),
             Self::Directory(number) => (2, number as u64),
+            Self::Made(number) => (2, number),
         };
         COOKIE | kind << COOKIE_KIND_SHIFT | number
     }
@@ -531,7 +549,12 @@ mod tests {
     fn every_point_is_found_by_id_short_id_label_and_host() {
         let views = Views::empty(Owner::default()).with_points(&some_points());
         let (root, _) = names(&views, NodeId::ROOT, 0, 10);
-        assert_eq!(root, ["latest", "points", "ids", "labels", "hosts"]);
+        assert_eq!(
+            root,
+            [
+                "latest", "points", "ids", "labels", "hosts", "history", "diff"
+            ]
+        );
         let id = some_points()[0].id;
         assert_eq!(
             resolve(&views, &format!("points/{id}")),
@@ -637,7 +660,7 @@ mod tests {
         let attributes = views.directory_attributes(0).unwrap();
         assert_eq!(
             (attributes.uid, attributes.gid, attributes.links),
-            (7, 8, 6)
+            (7, 8, 8)
         );
     }
 }

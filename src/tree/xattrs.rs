@@ -86,6 +86,11 @@ impl Tree {
     fn recording_point(&self, node: NodeId) -> Result<Option<Vec<u8>>> {
         let run: Option<RunId> = match node.decode()? {
             Node::File { run, .. } => self.points.run_id(run)?,
+            Node::ViewDirectory(number) => {
+                let made = self.made.get(number);
+                let directory = made.map(|made| self.shown_directory(&made)).transpose()?;
+                directory.flatten().map(|directory| directory.origin.run)
+            }
             _ => Some(self.directory(node)?.origin.run),
         };
         let Some(run) = run else {

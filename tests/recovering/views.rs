@@ -1,15 +1,19 @@
 //! What a mount of all points shows beside the points, against what other tools say of the plain trees.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::chain::{Chain, chain};
-use crate::machine::{Machine, path_text, run};
+use crate::itemized;
+use crate::machine::{Machine, Mount, path_text, run, within};
 
 /// All that lies below a folder and is no folder, by its path from there.
 fn files(top: &Path) -> Vec<PathBuf> {
@@ -272,4 +276,297 @@ fn what_is_mounted_is_listed_with_what_it_has_done() {
         "{refused}"
     );
     assert!(!all.is_listed());
+}
+
+fn names(folder: &Path) -> BTreeSet<OsString> {
+    let entries = fs::read_dir(folder).unwrap();
+    entries.map(|entry| entry.unwrap().file_name()).collect()
+}
+
+/// The names in a folder of the history: of what was ever there, and of versions.
+fn shown(folder: &Path) -> (BTreeSet<OsString>, BTreeSet<OsString>) {
+    names(folder).into_iter().partition(|name| {
+        let name = name.as_encoded_bytes();
+        !name.starts_with(b"@") || name.starts_with(b"@@")
+    })
+}
+
+fn inode(path: &Path) -> u64 {
+    path.symlink_metadata().unwrap().ino()
+}
+
+/// Does diff(1) find no difference in content and names?
+fn is_same(one: &Path, other: &Path) -> bool {
+    let diff = Command::new("diff")
+        .args(["--recursive", "--brief", "--no-dereference"])
+        .args([one, other])
+        .output()
+        .unwrap();
+    match diff.status.code() {
+        Some(code @ (0 | 1)) => code == 0,
+        _ => panic!("{}", String::from_utf8_lossy(&diff.stderr)),
+    }
+}
+
+/// The history of a path in the source.
+fn history(mounted: &Mount, chain: &Chain, path: &str) -> PathBuf {
+    let source = chain.source.strip_prefix("/").unwrap();
+    mounted.path("history").join(source).join(path)
+}
+
+#[test]
+fn the_history_of_a_folder_has_all_that_was_ever_in_it_and_each_version() {
+    let chain = chain();
+    let machine = chain.machine();
+    let mounted = machine.mount("past", &[]);
+    for path in ["own", "own/folder", "own/turns", "project/src", "project"] {
+        let history = history(&mounted, chain, path);
+        let (children, versions) = shown(&history);
+        let trees = chain.points.iter().map(|kept| kept.tree.join(path));
+        let trees: Vec<PathBuf> = trees.collect();
+        let folders = trees.iter().filter(|tree| tree.is_dir());
+        let ever: BTreeSet<OsString> = folders.flat_map(|tree| names(tree)).collect();
+        assert_eq!(children, ever, "{path}");
+        for name in &children {
+            assert!(history.join(name).is_dir(), "{path}: {name:?}");
+        }
+        let mut last: Option<&PathBuf> = None;
+        for (kept, tree) in chain.points.iter().zip(&trees) {
+            let is_there = tree.symlink_metadata().is_ok();
+            let version = history.join(format!("@{}", kept.id));
+            let is_version = versions.contains(version.file_name().unwrap());
+            let differs = match last {
+                _ if !is_there => false,
+                None => true,
+                Some(last) if last.is_dir() != tree.is_dir() => true,
+                Some(last) if tree.is_dir() => !itemized::differences(last, tree).is_empty(),
+                Some(_) => false,
+            };
+            assert!(is_version || !differs, "{path} in {}", kept.version);
+            if is_version {
+                assert!(is_there, "{path} in {}", kept.version);
+                let real = mounted.source(&kept.id, &chain.source).join(path);
+                assert_eq!(inode(&version), inode(&real));
+                // diff(1) does not compare FIFOs.
+                if path != "own" {
+                    assert!(is_same(&version, tree), "{path} in {}", kept.version);
+                }
+                for name in real.read_dir().into_iter().flatten() {
+                    let name = name.unwrap().file_name();
+                    assert_eq!(inode(&version.join(&name)), inode(&real.join(&name)));
+                }
+            }
+            last = is_there.then_some(tree);
+        }
+    }
+    // A version can be copied like any other folder.
+    let version = history(&mounted, chain, "project/src").join(format!("@{}", chain.points[0].id));
+    let copy = machine.path("copy");
+    run(
+        "cp",
+        &[OsStr::new("-a"), version.as_os_str(), copy.as_os_str()],
+    );
+    assert!(is_same(&copy, &chain.points[0].tree.join("project/src")));
+    assert!(!history(&mounted, chain, "own/never").exists());
+    assert!(!history(&mounted, chain, "own").join("@2020").exists());
+}
+
+#[test]
+fn the_history_of_a_file_has_each_of_its_versions() {
+    let chain = chain();
+    let machine = chain.machine();
+    let mounted = machine.mount("past", &[]);
+    for path in [
+        "own/diary.txt",
+        "own/letter",
+        "own/script",
+        "own/large",
+        "project/src/lib.rs",
+        "project/Cargo.toml",
+        "project/README.md",
+    ] {
+        let path = Path::new(path);
+        let mut expected = BTreeMap::new();
+        let mut last = None;
+        for kept in &chain.points {
+            let now = version(&kept.tree.join(path));
+            if now.is_some() && now != last {
+                let suffix = path
+                    .extension()
+                    .map(|suffix| format!(".{}", suffix.display()));
+                let name = format!("@{}{}", kept.id, suffix.unwrap_or_default());
+                expected.insert(OsString::from(name), kept);
+            }
+            last = now;
+        }
+        let history = history(&mounted, chain, path_text(path));
+        let (children, versions) = shown(&history);
+        assert!(children.is_empty(), "{children:?}");
+        assert!(
+            versions.iter().eq(expected.keys()),
+            "{path:?}: {versions:?}"
+        );
+        for (name, kept) in expected {
+            let shown = history.join(name);
+            assert!(
+                version(&shown) == version(&kept.tree.join(path)),
+                "{shown:?}"
+            );
+            let real = mounted.source(&kept.id, &chain.source).join(path);
+            assert_eq!(inode(&shown), inode(&real));
+        }
+    }
+}
+
+#[test]
+fn a_real_name_beside_versions_is_told_from_them_and_permissions_hold() {
+    let machine = Machine::new();
+    let source = machine.folder("source");
+    let secret = machine.folder("source/secret");
+    fs::write(source.join("@home"), "at home\n").unwrap();
+    fs::write(secret.join("letter"), "for one person\n").unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o700)).unwrap();
+    let first = machine.back_up("--full");
+    let mounted = machine.mount("past", &["--refresh", "1", "--allow-other"]);
+    let history = mounted
+        .path("history")
+        .join(source.strip_prefix("/").unwrap());
+    let at_home = history.join("@@home").join(format!("@{first}"));
+    assert_eq!(fs::read_to_string(at_home).unwrap(), "at home\n");
+    assert!(!history.join("@home").exists());
+    let as_nobody = |path: &Path| {
+        let list = Command::new("setpriv")
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups", "ls"])
+            .arg(path)
+            .output();
+        list.unwrap().status.success()
+    };
+    assert!(as_nobody(&history));
+    assert!(!as_nobody(&history.join("secret")));
+    assert!(!as_nobody(&history.join("secret/letter")));
+
+    fs::write(source.join("@home"), "at home again\n").unwrap();
+    let second = machine.back_up("--incremental");
+    let again = history.join("@@home").join(format!("@{second}"));
+    assert!(within(Duration::from_secs(10), || again.exists()));
+    assert_eq!(fs::read_to_string(&again).unwrap(), "at home again\n");
+    assert_eq!(names(&history.join("@@home")).len(), 2);
+    let pair = mounted.path("diff").join(format!("{first}..{second}"));
+    let changed = pair.join("changed").join(source.strip_prefix("/").unwrap());
+    assert_eq!(names(&changed), ["@home".into()].into());
+    let removed = pair.join("removed");
+    assert_eq!(names(&removed).len(), 0);
+}
+
+/// All paths below a folder.
+fn paths(top: &Path) -> BTreeSet<PathBuf> {
+    let mut paths = BTreeSet::new();
+    let mut folders = vec![PathBuf::new()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(top.join(&folder)).unwrap() {
+            let entry = entry.unwrap();
+            let path = folder.join(entry.file_name());
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(path.clone());
+            }
+            paths.insert(path);
+        }
+    }
+    paths
+}
+
+/// What rsync says differs in one way, with the folders on the way to it.
+fn expected_paths(old: &Path, new: &Path, part: &str) -> BTreeSet<PathBuf> {
+    let mut expected = BTreeSet::new();
+    for (path, (change, what)) in itemized::differences(old, new) {
+        let is_of_part = match part {
+            "changed" => change == "changed" || change == "type",
+            part => change == part,
+        };
+        let path = PathBuf::from(OsStr::from_bytes(&path));
+        // A folder's time changes with the names in it.
+        let is_folder = new.join(&path).is_dir() && !new.join(&path).is_symlink();
+        if is_of_part && !(change == "changed" && is_folder && what == ["time"]) {
+            expected.extend(path.ancestors().map(Path::to_owned));
+        }
+    }
+    expected.remove(Path::new(""));
+    expected
+}
+
+#[test]
+fn two_points_differ_in_what_rsync_says() {
+    let chain = chain();
+    let machine = chain.machine();
+    let mounted = machine.mount("past", &[]);
+    let last = chain.points.len() - 1;
+    let mut pairs: Vec<(usize, usize)> = (0..last).map(|old| (old, old + 1)).collect();
+    let neighbours = pairs.iter().map(|(old, new)| {
+        let (old, new) = (&chain.points[*old].id, &chain.points[*new].id);
+        OsString::from(format!("{old}..{new}"))
+    });
+    assert_eq!(names(&mounted.path("diff")), neighbours.collect());
+    pairs.extend([(0, last), (last, 0), (5, 8), (15, 13), (3, 3)]);
+    let below = chain.source.strip_prefix("/").unwrap();
+    for (old, new) in pairs {
+        let (old, new) = (&chain.points[old], &chain.points[new]);
+        let pair = mounted.path("diff").join(format!("{}..{}", old.id, new.id));
+        assert_eq!(
+            names(&pair),
+            ["added", "changed", "removed"].map(Into::into).into()
+        );
+        for part in ["added", "changed", "removed"] {
+            let expected = expected_paths(&old.tree, &new.tree, part);
+            let top = pair.join(part).join(below);
+            let found = if top.exists() {
+                paths(&top)
+            } else {
+                BTreeSet::new()
+            };
+            assert_eq!(
+                found, expected,
+                "{part} from {} to {}",
+                old.version, new.version
+            );
+            let of = if part == "removed" { old } else { new };
+            for path in found {
+                let (shown, plain) = (top.join(&path), of.tree.join(&path));
+                assert_eq!(shown.is_dir(), plain.is_dir(), "{shown:?}");
+                let real = mounted.source(&of.id, &chain.source).join(&path);
+                if !shown.symlink_metadata().unwrap().is_dir() {
+                    assert_eq!(inode(&shown), inode(&real), "{shown:?}");
+                }
+                if shown.symlink_metadata().unwrap().is_file() {
+                    assert!(version(&shown) == version(&plain), "{shown:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn points_to_compare_are_named_as_anywhere() {
+    let chain = chain();
+    let machine = chain.machine();
+    let mounted = machine.mount("past", &[]);
+    let last = chain.points.len() - 1;
+    let pair = |name: &str| mounted.path("diff").join(name);
+    let by_id = |old: usize, new: usize| {
+        let (old, new) = (&chain.points[old].id, &chain.points[new].id);
+        pair(&format!("{old}..{new}"))
+    };
+    for (name, old, new) in [
+        ("latest~1..latest", last - 1, last),
+        ("release=0.4.4..release=1.0.0", 2, 12),
+    ] {
+        let of = |version: &str| chain.points.iter().position(|kept| kept.version == version);
+        let (old, new) = match name.starts_with("release") {
+            true => (of("0.4.4").unwrap(), of("1.0.0").unwrap()),
+            false => (old, new),
+        };
+        assert_eq!(paths(&pair(name)), paths(&by_id(old, new)), "{name}");
+    }
+    for name in ["latest", "latest..", "..latest", "latest..never", "x..y"] {
+        assert!(!pair(name).exists(), "{name}");
+    }
 }
