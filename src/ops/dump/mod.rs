@@ -13,10 +13,13 @@ mod tape;
 mod walk;
 mod zipped;
 
+use std::ffi::OsStr;
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
 
-use crate::base::{Error, ErrorKind, Key, Monitor, Result};
+use crate::base::{Error, ErrorKind, Event, Key, Monitor, Result};
 use crate::fetch::Fetcher;
 use crate::format::{FileType, Point};
 use crate::manifest::Chain;
@@ -168,14 +171,21 @@ impl<A: Archive> Writing<'_, A> {
                         continue;
                     }
                     match self.archive.begin(member)? {
-                        None => self.open = Some((member.path.clone(), false)),
+                        None => {
+                            self.open = Some((member.path.clone(), false));
+                            self.monitor.event(Event::Path(path_of(&member.path)));
+                        }
                         Some(problem) => {
                             self.pass_over(&member.path, &problem);
                             steps.nth(rest.iter().position(Step::is_end).unwrap_or(rest.len()));
                         }
                     }
                 }
-                Step::Bytes(range) => self.archive.bytes(&batch.bytes[range.clone()])?,
+                Step::Bytes(range) => {
+                    self.archive.bytes(&batch.bytes[range.clone()])?;
+                    let bytes = range.len() as u64;
+                    self.monitor.event(Event::Done { files: 0, bytes });
+                }
                 Step::Zeros(length) => self.archive.zeros(*length)?,
                 Step::Failed { length, problem } => {
                     let path = self.open.as_ref().map(|(path, _)| path.clone());
@@ -185,6 +195,7 @@ impl<A: Archive> Writing<'_, A> {
                 }
                 Step::End => {
                     self.archive.end()?;
+                    self.monitor.event(Event::Done { files: 1, bytes: 0 });
                     if self.open.take().is_some_and(|(_, is_damaged)| !is_damaged) {
                         self.report.entries += 1;
                     }
@@ -216,11 +227,13 @@ impl<A: Archive> Writing<'_, A> {
     }
 
     fn warn(&self, path: &[u8], problem: &str) {
-        use std::os::unix::ffi::OsStrExt;
-        let path = std::path::Path::new(std::ffi::OsStr::from_bytes(path));
-        let event = crate::base::Event::Warning(Some(path), problem);
+        let event = Event::Warning(Some(path_of(path)), problem);
         self.monitor.event(event);
     }
+}
+
+fn path_of(path: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(path))
 }
 
 /// If the member whose steps begin here ends in this batch, and one of its parts failed: how many steps it has, and why.

@@ -158,6 +158,9 @@ impl Window {
             let mut descent = windows.target.descent();
             while let Some(parts) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
                 windows.tally.go_on()?;
+                if let Some(first) = parts.first() {
+                    windows.show(&self.tasks[first.task as usize]);
+                }
                 windows.write(&self.tasks, parts, &mut descent)?;
             }
             Ok(())
@@ -277,11 +280,18 @@ impl Windows<'_> {
         Ok(())
     }
 
+    /// Shows what is being worked on.
+    fn show(&self, task: &Task) {
+        let path = self.target.shown(&task.path);
+        self.tally.monitor().event(Event::Path(&path));
+    }
+
     fn finish(&self, task: &Task, descent: &mut Descent<'_>) -> Result<()> {
         if task.has_failed() {
             task.abandon(descent, &self.manner);
             return Ok(());
         }
+        self.show(task);
         match &task.work {
             Work::Settle => match task.settle(descent, &self.manner) {
                 Ok(Settled::Unchanged) => self.tally.add(Count::Unchanged, 1),
