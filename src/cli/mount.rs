@@ -34,8 +34,8 @@ use crate::tree::{Numbers, Owner, Tree, TreeOptions};
 /// Show restore points as files, read-only
 ///
 /// Without --point all points are there: by id below points/, by host below hosts/, by label below labels/, and the
-/// newest as latest. New ones appear while it is mounted. Copy out with cp, search with find and grep, compare two
-/// points with diff -r. The command returns once the mount answers, and serves it from the background.
+/// newest as latest; history/PATH has all versions of a path, and diff/A..B what differs between two points. New ones
+/// appear while it is mounted. Copy out with cp, search with find and grep, compare two points with diff -r. The command returns once the mount answers, and serves it from the background.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = AFTER_OPTIONS)]
 pub struct Arguments {

@@ -8,6 +8,17 @@ pub(super) const AFTER_OPTIONS: &str = "Examples:
   bygone umount /mnt/past                       umount(8) does it too
   mount -t bygone /srv/backup /mnt/past -o point=latest,allow_other
 
+Views: made when somebody looks, without --point
+  history/PATH/          what was ever in the folder PATH, in any point, each with a history of its own; and PATH itself,
+                         folder or file, as @ID for each point that shows a new version of it, with a file's suffix, so
+                         that names sort by time. A real name that begins with @ has one more of them.
+  diff/A..B/added        what came from point A to point B, diff/A..B/changed what changed, as B has it, and
+                         diff/A..B/removed what went, each with the folders on the way to it. What is of another type now
+                         has changed. A and B may be anything that POINT may; points that follow one another are listed.
+  Files are the very ones below points/, with the same inode numbers, and what was read of them is in memory once. The first
+  look opens the chains of all points; what differs between two takes some hundred bytes of memory a path, for the last
+  four pairs.
+
 Password: where that of an encrypted repository comes from
   --password-file, --password-command or BYGONE_PASSWORD; else it is asked for at the terminal, before the mount goes
   into the background. In fstab: the option password_file=FILE or password_command=COMMAND.

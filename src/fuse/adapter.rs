@@ -31,10 +31,11 @@ use super::options::MountOptions;
 use super::patience::Patience;
 use super::pool::Pool;
 use super::refusals::refusals;
+use super::replies::{reply_bytes, reply_xattr};
 use crate::base::{Error, ErrorKind, NAME_BYTES_MAX, Result};
 use crate::fetch::{WaitLimit, by_deadline};
 use crate::format::FileType;
-use crate::tree::{NodeId, ReadBytes, SeekFor};
+use crate::tree::{NodeId, SeekFor};
 
 /// A node id never stands for two things one after the other, so that it needs no generation.
 const GENERATION: Generation = Generation(0);
@@ -186,26 +187,6 @@ fn failed(request: RequestKind, error: &Error) -> Errno {
 
 fn node(inode: INodeNo) -> NodeId {
     NodeId(inode.0)
-}
-
-/// Answers with what `result` has, as listxattr(2) and getxattr(2) want it: its size, if that was asked for.
-fn reply_xattr(reply: ReplyXattr, size: u32, value: &[u8]) {
-    match u32::try_from(value.len()) {
-        Ok(length) if size == 0 => reply.size(length),
-        Ok(length) if length <= size => reply.data(value),
-        _ => reply.error(Errno::ERANGE),
-    }
-}
-
-fn reply_bytes(reply: ReplyData, bytes: &ReadBytes) {
-    match bytes.contiguous() {
-        Some(bytes) => reply.data(bytes),
-        None => {
-            let mut whole = Vec::with_capacity(bytes.len());
-            bytes.append_to(&mut whole);
-            reply.data(&whole);
-        }
-    }
 }
 
 impl Filesystem for Adapter {

@@ -24,6 +24,7 @@ mod place;
 mod pool;
 mod read_ahead;
 mod refusals;
+mod replies;
 mod session;
 mod walk;
 mod whole;
