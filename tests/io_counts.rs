@@ -6,9 +6,8 @@ mod written;
 use bygone::base::{Key, PointId};
 use bygone::format::{Content, Extent, FileType, Record, Section};
 use bygone::manifest::RunWriter;
-use bygone::repo::PointFilter;
 use bygone::seal::SealedKind;
-use bygone::tree::{NodeId, Owner, Tree, TreeOptions};
+use bygone::tree::{NodeId, Tree, TreeOptions};
 
 use written::{Written, entry};
 
@@ -89,9 +88,7 @@ fn path(directory: usize, file: usize) -> String {
 fn options(point: PointId) -> TreeOptions {
     TreeOptions {
         point: Some(point),
-        filter: PointFilter::default(),
-        owner: Owner::default(),
-        catalogue: None,
+        ..TreeOptions::default()
     }
 }
 
