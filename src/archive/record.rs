@@ -13,6 +13,7 @@ use super::compare::{same_content, same_metadata};
 use super::directories::Directories;
 use super::links::{Joined, Linked};
 use super::plan::{Based, Inherit, Observe, carried};
+use super::sources::Sources;
 use super::status::{Details, Identity, Status};
 use super::walk::Seen;
 use crate::base::{Error, ErrorKind, Event, Key, Monitor, Origin, Result, Timestamp};
@@ -66,6 +67,7 @@ pub struct Recorder<'a> {
     users: HashSet<u32>,
     groups: HashSet<u32>,
     totals: Totals,
+    sources: &'a Sources,
     tells_changes: bool,
     has_changes: bool,
 }
@@ -80,16 +82,18 @@ pub struct Totals {
 }
 
 impl<'a> Recorder<'a> {
-    /// Nothing recorded yet. `tells_changes`: the monitor gets a note for each entry that is new, changed or gone.
+    /// Nothing recorded yet of these sources. `tells_changes`: the monitor gets a note for each entry that is new, changed or gone.
     pub fn new(
         writer: RunWriter<'a>,
         reference: Option<Reference>,
         names: &'a dyn OwnerNames,
+        sources: &'a Sources,
         monitor: &'a dyn Monitor,
         tells_changes: bool,
     ) -> Self {
         Self {
             writer,
+            sources,
             directories: Directories::new(),
             reference,
             names,
@@ -164,7 +168,8 @@ impl<'a> Recorder<'a> {
 
     /// Something of this key changed that needs no record of its own.
     pub fn change(&mut self, key: &Key) {
-        self.has_changes = true;
+        // What lies above sources is not what was to be backed up: its other entries come and go.
+        self.has_changes = self.has_changes || !self.sources.are_below(key);
         self.directories.change(key);
     }
 

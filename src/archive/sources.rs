@@ -101,6 +101,18 @@ impl Sources {
         &self.root
     }
 
+    /// Do sources lie below this recorded path, and it in none of them?
+    pub fn are_below(&self, key: &Key) -> bool {
+        let mut node = &self.root;
+        for name in key.components() {
+            match (node.source, node.children.get(name)) {
+                (None, Some(child)) => node = child,
+                _ => return false,
+            }
+        }
+        node.source.is_none()
+    }
+
     /// Are the sources recorded elsewhere than they lie? Then what lies above them may not exist.
     pub fn are_elsewhere(&self) -> bool {
         self.elsewhere

@@ -192,6 +192,7 @@ impl Job<'_> {
             RunWriter::create(self.repository, filters)?,
             reference.clone(),
             &*self.options.names,
+            self.sources,
             self.monitor,
             self.options.tells_changes,
         );
