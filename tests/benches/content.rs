@@ -6,9 +6,9 @@ use bygone::base::Key;
 use bygone::fetch::Fetcher;
 use bygone::format::{ChunkPlace, Content, Extent, FileType, KeyDescription, Record};
 use bygone::manifest::RunWriter;
-use bygone::repo::{Encryption, InitOptions, PointFilter, Repository};
+use bygone::repo::{Encryption, InitOptions, Repository};
 use bygone::seal::{Derivation, Password, SealedKind};
-use bygone::tree::{NodeId, Numbers, Owner, Tree, TreeOptions};
+use bygone::tree::{NodeId, Numbers, Tree, TreeOptions};
 use divan::Bencher;
 use divan::counter::BytesCount;
 
@@ -109,9 +109,7 @@ fn image(memory_bytes: u64) -> (Tree, NodeId) {
     let point = written.commit(vec![run.finish().unwrap()], "host");
     let options = TreeOptions {
         point: Some(point),
-        filter: PointFilter::default(),
-        owner: Owner::default(),
-        catalogue: None,
+        ..TreeOptions::default()
     };
     let numbers = Numbers::in_memory().unwrap();
     let tree = Tree::open(fetcher(&written, memory_bytes), numbers, options).unwrap();

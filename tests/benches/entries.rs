@@ -4,8 +4,8 @@ use bygone::base::{Key, PointId};
 use bygone::fetch::Fetcher;
 use bygone::format::{Content, FileType, Record, RunReference};
 use bygone::manifest::{Chain, RunWriter};
-use bygone::repo::{PointFilter, Repository, read_point};
-use bygone::tree::{NodeId, Owner, Tree, TreeOptions};
+use bygone::repo::{Repository, read_point};
+use bygone::tree::{NodeId, Tree, TreeOptions};
 use divan::Bencher;
 use divan::counter::ItemsCount;
 
@@ -85,9 +85,7 @@ fn tree(runs: usize) -> Tree {
     let written = Written::new();
     let options = TreeOptions {
         point: Some(point(&written, runs)),
-        filter: PointFilter::default(),
-        owner: Owner::default(),
-        catalogue: None,
+        ..TreeOptions::default()
     };
     written.tree(options)
 }
