@@ -297,6 +297,25 @@ fn what_is_pinned_is_read_without_the_store_and_what_is_not_is_unreachable() {
 }
 
 #[test]
+fn a_store_that_was_never_reached_is_an_error_and_no_word_of_the_cache() {
+    let home = tempfile::tempdir().unwrap();
+    let output = Command::new(assert_cmd::cargo::cargo_bin!("bygone"))
+        .env_clear()
+        .env("HOME", home.path())
+        .env("AWS_ACCESS_KEY_ID", "key")
+        .env("AWS_SECRET_ACCESS_KEY", "secret")
+        .env("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+        .args(["-r", "s3://bucket/prefix", "points"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(14));
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(told.lines().count(), 1, "{told}");
+    assert!(told.contains("Connection refused"), "{told}");
+}
+
+#[test]
 fn a_process_that_is_killed_costs_only_what_it_had_not_kept_yet() {
     let place = Place::new();
     let root = place.source();

@@ -129,6 +129,12 @@ impl Cache {
         (self.now)()
     }
 
+    /// Is nothing kept?
+    pub(super) fn is_empty(&self) -> bool {
+        self.with(|open| open.database.totals())
+            .is_none_or(|totals| totals.bytes() == 0)
+    }
+
     /// What was asked for and the object's length if that is known; None, if it is not kept.
     pub(super) fn read(&self, name: &str, ask: &Ask) -> Option<(Vec<u8>, Option<u64>)> {
         let now = self.now();

@@ -18,7 +18,7 @@
 //!   another one writes. A file that another process began anew is missed, and the index is opened again.
 //! - **Trust.** Nothing here is trusted. Whoever opens a sealed piece verifies it, and calls `Store::disbelieve` where
 //!   that fails: all that is kept of the object is dropped, and asked for again. An index that is damaged is begun anew. A
-//!   folder of another user, or that others may write to, is not used.
+//!   folder of another user is not used; one that others may enter is closed to them.
 //! - **Eviction** is by recency, one row after the other, by punching holes. What lies in packs goes first; metadata
 //!   (everything else) only once packs have less than an eighth of the room. What is pinned stays.
 //! - **A full disk** (see also `shared_memory`) costs what is oldest, and if that is not enough, what has just come is not kept. No failure of the

@@ -115,7 +115,12 @@ impl CachedStore {
     /// Asks the store, whether it answered lately or not.
     fn ask_anyway<T>(&self, request: impl FnOnce(&dyn Store) -> Result<T>) -> Result<T> {
         let result = request(&*self.inner);
-        self.outage.note(&self.inner, &result);
+        let ends_it =
+            |error: &Error| error.kind() == ErrorKind::Unreachable && self.cache.is_empty();
+        // Where nothing is kept there is nothing to go on with: the failure says it all.
+        if !result.as_ref().err().is_some_and(ends_it) {
+            self.outage.note(&self.inner, &result);
+        }
         result
     }
 

@@ -26,6 +26,8 @@ struct State {
     traffic: Traffic,
     /// The most rounds that a request had behind it which has ended.
     rounds_ended: u64,
+    /// How often the traffic was taken.
+    taken: u64,
 }
 
 /// What went over the line.
@@ -56,6 +58,7 @@ impl Distant {
     pub fn take(&self) -> Traffic {
         let mut state = self.state.lock().unwrap();
         state.rounds_ended = 0;
+        state.taken += 1;
         let under_way = state.traffic.under_way;
         std::mem::replace(
             &mut state.traffic,
@@ -78,7 +81,7 @@ impl Distant {
     }
 
     fn ask<T>(&self, ask: impl FnOnce() -> Result<T>, bytes: impl Fn(&T) -> u64) -> Result<T> {
-        let round = {
+        let (round, taken) = {
             let mut state = self.state.lock().unwrap();
             state.traffic.requests += 1;
             state.traffic.under_way += 1;
@@ -92,7 +95,7 @@ impl Distant {
             }
             let round = state.rounds_ended + 1;
             state.traffic.rounds = state.traffic.rounds.max(round);
-            round
+            (round, state.taken)
         };
         let answer = ask();
         let length = answer.as_ref().map_or(0, bytes);
@@ -108,6 +111,8 @@ impl Distant {
         thread::sleep(arrives.saturating_duration_since(Instant::now()));
         let mut state = self.state.lock().unwrap();
         state.traffic.under_way -= 1;
+        // What was under way when the traffic was taken is the first round of what came since.
+        let round = if taken == state.taken { round } else { 1 };
         state.rounds_ended = state.rounds_ended.max(round);
         answer
     }

@@ -309,3 +309,34 @@ fn close_at(path: &[u8], flags: u32, descent: &mut Descent<'_>) -> System<()> {
     let file = rustix::fs::openat(directory, name, open, Mode::empty())?;
     give_flags(&file, flags)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_below_a_directory_goes_where_that_went() {
+        let mut directories = Directories::default();
+        let path = |directories: &Directories, path: &str| {
+            let path = directories.path_of(path.as_bytes())?;
+            Some(String::from_utf8(path).unwrap())
+        };
+        assert_eq!(path(&directories, "a/b").as_deref(), Some("a/b"));
+        let mut divert = |from: &str, to: Option<&str>| {
+            let to = to.map(|to| to.as_bytes().to_vec());
+            directories.diverted.insert(from.as_bytes().to_vec(), to);
+        };
+        divert("a", Some("a.new"));
+        divert("a/b", Some("a.new/b.new"));
+        divert("lost", None);
+        for (from, to) in [
+            ("a", Some("a.new")),
+            ("a/c", Some("a.new/c")),
+            ("a/b/c", Some("a.new/b.new/c")),
+            ("ab", Some("ab")),
+            ("lost/deep/down", None),
+        ] {
+            assert_eq!(path(&directories, from).as_deref(), to, "{from}");
+        }
+    }
+}

@@ -69,3 +69,59 @@ fn compile(what: &str, globs: &[String]) -> Result<Option<Gitignore>> {
     let all = globs.join(", ");
     builder.build().map(Some).map_err(|error| bad(&all, &error))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn globs(include: &[&str], exclude: &[&str]) -> Globs {
+        let owned = |globs: &[&str]| globs.iter().map(ToString::to_string).collect::<Vec<_>>();
+        Globs::new(&owned(include), &owned(exclude)).unwrap()
+    }
+
+    #[test]
+    fn all_is_chosen_but_what_is_left_out_and_what_lies_below_that() {
+        let globs = globs(&[], &["*.o", "/top/"]);
+        for (path, is_directory, is_chosen) in [
+            ("a", false, true),
+            ("a/b.o", false, false),
+            ("top", true, false),
+            ("top/deep/file", false, false),
+            ("deep/top", true, true),
+            ("", true, true),
+        ] {
+            assert_eq!(
+                globs.choose(path.as_bytes(), is_directory),
+                is_chosen,
+                "{path}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_what_is_included_is_chosen_with_all_below_it_unless_it_is_left_out() {
+        let globs = globs(&["docs", "*.md"], &["draft*"]);
+        for (path, is_directory, is_chosen) in [
+            ("docs", true, true),
+            ("docs/a/b", false, true),
+            ("docs/draft", false, false),
+            ("a/b.md", false, true),
+            ("a", true, false),
+            ("", true, false),
+            ("", false, true),
+        ] {
+            assert_eq!(
+                globs.choose(path.as_bytes(), is_directory),
+                is_chosen,
+                "{path}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_glob_that_cannot_be_read_is_refused_by_its_text_and_use() {
+        let error = Globs::new(&["[z-a]".to_owned()], &[]).unwrap_err();
+        let told = error.to_string();
+        assert!(told.contains("[z-a]") && told.contains("include"), "{told}");
+    }
+}

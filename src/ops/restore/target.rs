@@ -206,3 +206,48 @@ pub(super) fn remove_tree(parent: BorrowedFd<'_>, name: &[u8]) -> System<u64> {
     rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)?;
     Ok(removed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_split_and_joined() {
+        assert_eq!(split(b"a/b/c"), (&b"a/b"[..], &b"c"[..]));
+        assert_eq!(split(b"a"), (&b""[..], &b"a"[..]));
+        assert_eq!(join(b"", b"a"), b"a");
+        assert_eq!(join(b"a/b", b"c"), b"a/b/c");
+    }
+
+    #[test]
+    fn a_way_down_follows_names_however_deep_and_no_symlink() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = Target::make(&folder.path().join("made/for/this")).unwrap();
+        let mut descent = target.descent();
+        // Far deeper than directories stay open, and longer than a path of the system may be.
+        let name = b"a name of some length".repeat(4);
+        let mut path = Vec::new();
+        for _ in 0..OPEN_MAX + 30 {
+            let directory = descent.directory(&path).unwrap();
+            rustix::fs::mkdirat(directory, &name, Mode::RWXU).unwrap();
+            path = join(&path, &name);
+        }
+        assert!(path.len() > 4096);
+        let deepest = rustix::fs::fstat(descent.directory(&path).unwrap()).unwrap();
+        descent.directory(&name).unwrap();
+        let again = rustix::fs::fstat(descent.directory(&path).unwrap()).unwrap();
+        assert_eq!(deepest.st_ino, again.st_ino);
+
+        let directory = descent.directory(b"").unwrap();
+        rustix::fs::symlinkat(&name[..], directory, "leads").unwrap();
+        for path in [&b"leads"[..], b"leads/further"] {
+            assert_eq!(descent.directory(path).unwrap_err(), Errno::NOTDIR);
+        }
+        let (directory, name) = descent.place(&name).unwrap();
+        assert_eq!(remove_tree(directory, name).unwrap(), OPEN_MAX as u64 + 30);
+        assert_eq!(
+            list(descent.directory(b"").unwrap(), b"").unwrap(),
+            [b"leads"]
+        );
+    }
+}

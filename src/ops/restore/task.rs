@@ -395,3 +395,89 @@ fn write_all(file: &OwnedFd, mut offset: u64, mut bytes: &[u8]) -> System<()> {
 fn is_zero(block: &[u8]) -> bool {
     block == &ZEROS[..block.len()]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::restore::target::Target;
+
+    fn file(size: u64) -> Metadata {
+        Metadata {
+            file_type: FileType::Regular,
+            mode: 0o640,
+            uid: 0,
+            gid: 0,
+            mtime: crate::base::Timestamp::default(),
+            ctime: crate::base::Timestamp::default(),
+            btime: None,
+            size,
+            blocks: 0,
+            links: 1,
+            rdev: 0,
+            target: Vec::new(),
+            xattrs: Vec::new(),
+            chattr: 0,
+            inode: 1,
+            device: 0,
+        }
+    }
+
+    #[test]
+    fn a_file_appears_under_its_name_only_once_it_is_finished() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = Target::open(folder.path()).unwrap();
+        let mut descent = target.descent();
+        // What a killed restore left behind.
+        let left = folder
+            .path()
+            .join(std::str::from_utf8(&beside(b"name")).unwrap());
+        std::fs::write(left, "left behind, and longer than what is to come").unwrap();
+        let manner = Manner::new(false, false, false);
+        let task = Task::new(b"name".to_vec(), file(6), Work::Make { inline: Vec::new() });
+        task.write(&mut descent, &manner, 3, b"def").unwrap();
+        task.write(&mut descent, &manner, 0, b"abc").unwrap();
+        assert!(!folder.path().join("name").exists());
+        task.finish(&mut descent, &manner).unwrap();
+        assert_eq!(
+            std::fs::read(folder.path().join("name")).unwrap(),
+            b"abcdef"
+        );
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn zeros_become_holes_in_whole_blocks_wherever_a_part_begins() {
+        use std::os::unix::fs::MetadataExt;
+        let folder = tempfile::tempdir().unwrap();
+        let target = Target::open(folder.path()).unwrap();
+        let mut descent = target.descent();
+        let mut bytes = vec![0; 1 << 20];
+        bytes[5000] = 1;
+        let manner = Manner::new(false, true, false);
+        let size = 100 + bytes.len() as u64;
+        let task = Task::new(
+            b"name".to_vec(),
+            file(size),
+            Work::Make { inline: Vec::new() },
+        );
+        task.write(&mut descent, &manner, 0, &[7; 100]).unwrap();
+        task.write(&mut descent, &manner, 100, &bytes).unwrap();
+        task.finish(&mut descent, &manner).unwrap();
+        let path = folder.path().join("name");
+        let found = std::fs::read(&path).unwrap();
+        assert!(found[..100] == [7; 100] && found[100..] == bytes);
+        assert!(std::fs::metadata(&path).unwrap().blocks() <= 64);
+    }
+
+    #[test]
+    fn what_is_abandoned_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = Target::open(folder.path()).unwrap();
+        let mut descent = target.descent();
+        let manner = Manner::new(false, false, false);
+        let task = Task::new(b"name".to_vec(), file(3), Work::Make { inline: Vec::new() });
+        task.write(&mut descent, &manner, 0, b"abc").unwrap();
+        task.abandon(&mut descent, &manner);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}

@@ -225,7 +225,7 @@ impl Place {
                 "they come from GOOGLE_APPLICATION_CREDENTIALS or this machine's service account"
             }
             Protocol::Azure => {
-                "they come from AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY, or AZURE_STORAGE_SAS_KEY"
+                "they come from AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY, or AZURE_STORAGE_SAS_TOKEN"
             }
             Protocol::WebDav => {
                 "they come from the URL's user, or BYGONE_WEBDAV_USER, and BYGONE_WEBDAV_PASSWORD"
