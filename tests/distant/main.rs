@@ -14,6 +14,7 @@ mod written;
 
 mod far;
 mod figures;
+mod local;
 mod outage;
 mod random;
 mod reading;
