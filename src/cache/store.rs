@@ -115,10 +115,7 @@ impl CachedStore {
     /// Asks the store, whether it answered lately or not.
     fn ask_anyway<T>(&self, request: impl FnOnce(&dyn Store) -> Result<T>) -> Result<T> {
         let result = request(&*self.inner);
-        let ends_it =
-            |error: &Error| error.kind() == ErrorKind::Unreachable && self.cache.is_empty();
-        // Where nothing is kept there is nothing to go on with: the failure says it all.
-        if !result.as_ref().err().is_some_and(ends_it) {
+        if !is_unreachable(&result) || !self.cache.is_empty() {
             self.outage.note(&self.inner, &result);
         }
         result
@@ -131,9 +128,12 @@ impl CachedStore {
     ) -> Result<Receiver<Result<T>>> {
         let (sender, receiver) = bounded(1);
         let (inner, outage) = (Arc::clone(&self.inner), Arc::clone(&self.outage));
+        let is_empty = self.cache.is_empty();
         let ask = move || {
             let result = request(&*inner);
-            outage.note(&inner, &result);
+            if !is_unreachable(&result) || !is_empty {
+                outage.note(&inner, &result);
+            }
             // Nobody listens any more if the answer took too long.
             let _too_late = sender.send(result);
         };
@@ -408,6 +408,11 @@ impl Store for CachedStore {
         }
         had || inner
     }
+}
+
+/// Did the store not answer? Where nothing is kept there is nothing to go on with, and this failure says it all.
+fn is_unreachable<T>(result: &Result<T>) -> bool {
+    matches!(result, Err(error) if error.kind() == ErrorKind::Unreachable)
 }
 
 /// Can a range of an object be kept?
