@@ -82,8 +82,6 @@ pub(super) fn fork() -> Result<Side> {
             process,
         })),
         None => {
-            // A session of its own: what the terminal sends its processes no longer comes here.
-            setsid().map_err(|error| Error::io("leave the terminal's session", error.into()))?;
             let_go_of_inherited()?;
             Ok(Side::Working(Working {
                 pipe: File::from(writer),
@@ -207,6 +205,9 @@ impl Working {
     /// # Errors
     /// Interrupted, if the process that waits has gone: whoever started it has given up.
     pub(super) fn ready(mut self) -> Result<()> {
+        // A session of its own: what the terminal sends its processes no longer comes here. Not earlier: until something is
+        // mounted there, autofs lets only its own process group look at the place, and has all others wait for the mount.
+        setsid().map_err(|error| Error::io("leave the terminal's session", error.into()))?;
         chdir("/").map_err(|error| Error::io("leave the working directory", error.into()))?;
         let nothing = OpenOptions::new()
             .read(true)
