@@ -169,7 +169,7 @@ impl<'a> Recorder<'a> {
     /// Something of this key changed that needs no record of its own.
     pub fn change(&mut self, key: &Key) {
         // What lies above sources is not what was to be backed up: its other entries come and go.
-        self.has_changes = self.has_changes || !self.sources.are_below(key);
+        self.has_changes = self.has_changes || !self.sources.lie_below(key);
         self.directories.change(key);
     }
 

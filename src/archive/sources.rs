@@ -102,7 +102,7 @@ impl Sources {
     }
 
     /// Do sources lie below this recorded path, and it in none of them?
-    pub fn are_below(&self, key: &Key) -> bool {
+    pub fn lie_below(&self, key: &Key) -> bool {
         let mut node = &self.root;
         for name in key.components() {
             match (node.source, node.children.get(name)) {
